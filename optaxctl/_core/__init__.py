@@ -1,0 +1,1 @@
+"""The shape everything else is built from; import its modules, not the package."""

@@ -1,0 +1,69 @@
+"""Argument checks with one message format, which let traced values through.
+
+Numeric hyper-parameters may be traced, so that `vmap` over a factory sweeps policies.
+Only concrete values can be checked; a traced one is taken on trust.
+"""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def require(ok: Any, who: str, argument: str, value: Any, constraint: str) -> None:
+    """Raises a `ValueError` unless `ok`, which may be an array, is true throughout."""
+    if isinstance(ok, jax.core.Tracer) or np.all(ok):
+        return
+    raise ValueError(f"`{who}({argument}=...)` must be {constraint}, got {value}.")
+
+
+def at_least(low: float, who: str, **arguments: Any) -> None:
+    """Requires every argument to be finite and >= `low`."""
+    for name, value in arguments.items():
+        require(_finite(value) & (value >= low), who, name, value, f">= {low}")
+
+
+def above(low: float, who: str, **arguments: Any) -> None:
+    """Requires every argument to be finite and > `low`."""
+    for name, value in arguments.items():
+        require(_finite(value) & (value > low), who, name, value, f"> {low}")
+
+
+def between(low: float, high: float, who: str, **arguments: Any) -> None:
+    """Requires every argument to lie strictly between `low` and `high`."""
+    for name, value in arguments.items():
+        inside = (value > low) & (value < high)
+        require(inside, who, name, value, f"> {low} and < {high}")
+
+
+def count(who: str, *, low: int = 1, **arguments: Any) -> None:
+    """Requires every argument to be a whole number >= `low`."""
+    for name, value in arguments.items():
+        whole = jax.numpy.issubdtype(jax.numpy.result_type(value), np.integer)
+        require(whole, who, name, value, f"a whole number >= {low}")
+        require(value >= low, who, name, value, f">= {low}")
+
+
+def one_of(who: str, argument: str, value: Any, allowed: Iterable[Any]) -> None:
+    """Requires a static argument to be one of the `allowed` values."""
+    allowed = tuple(allowed)
+    if value not in allowed:
+        words = " or ".join(repr(a) for a in allowed)
+        raise ValueError(
+            f"`{who}({argument}=...)` must be {words}, got {value!r}."
+            + did_you_mean(str(value), map(str, allowed))
+        )
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Returns ` Did you mean ...?` for the closest known name, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" Did you mean `{close[0]}`?" if close else ""
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, jax.core.Tracer):
+        return True
+    return np.isfinite(value)

@@ -1,0 +1,116 @@
+"""The one shape: signals in, decision out, state carried by the caller."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from optaxctl._core.checks import did_you_mean
+from optaxctl._core.decisions import Decision, decide, merge
+from optaxctl._core.types import F32
+
+State = Any
+Signals = Mapping[str, Any]
+
+
+class Controller(NamedTuple):
+    """A pure state machine over a handful of scalars.
+
+    Attributes:
+      init: `init() -> state`. Knows nothing of the parameters; the state is a
+        NamedTuple of float32, int32 and bool scalars or small fixed rings.
+      update: `update(signals, state) -> (decision, state)`, pure and traceable.
+      signals: Names of the signals that `update` reads.
+      gauges: `gauges(state) -> dict` of the scalars that people want to see.
+      parts: The controllers that run side by side in this one, by name; empty for
+        all but `together`.
+    """
+
+    init: Callable[[], State]
+    update: Callable[[Signals, State], tuple[Decision, State]]
+    signals: frozenset[str]
+    gauges: Callable[[State], dict[str, Any]]
+    parts: Mapping[str, "Controller"] = {}
+
+
+def read(signals: Signals, name: str, who: str) -> F32:
+    """Returns the signal `name` as a float32 scalar.
+
+    Args:
+      signals: What was measured in this step, by name.
+      name: The signal to read.
+      who: The controller that reads it, for the message.
+
+    Returns:
+      The value, cast to float32 whatever the precision it was computed in.
+
+    Raises:
+      TypeError: If the signal is missing or not a scalar; raised while tracing.
+    """
+    if name not in signals:
+        given = sorted(n for n in signals if n.isidentifier())
+        hint = (
+            "Pass the loss as `update(..., value=loss)`."
+            if name == "loss"
+            else f"Pass it as `update(..., {name}=...)`, or declare "
+            f'`control(..., observed=("{name}",))` and hand it over with `observe`.'
+        )
+        raise TypeError(
+            f"`{who}` reads the signal `{name}`, which is not among those given "
+            f"({', '.join(given) or 'none'}).{did_you_mean(name, given)} {hint}"
+        )
+    value = jnp.asarray(signals[name], jnp.float32)
+    if value.ndim:
+        raise TypeError(
+            f"`{who}` reads the signal `{name}`, which must be a scalar, "
+            f"got shape {value.shape}. Reduce it first, for example with `jnp.mean`."
+        )
+    return value
+
+
+def together(**controllers: Controller) -> Controller:
+    """Runs controllers side by side and merges what they decide.
+
+    Args:
+      **controllers: The controllers by name. Names become paths in checkpoints,
+        prefixes of gauges (`name/gauge`) and columns of records: choose them to last.
+
+    Returns:
+      A controller whose decision is the `merge` of all decisions.
+
+    Raises:
+      ValueError: If no controller is given.
+      TypeError: If an argument is not a controller.
+
+    Example:
+      >>> import optaxctl as octl
+      >>> c = octl.together(rate=octl.lr.plateau(5), clip=octl.clip.zscore())
+      >>> sorted(c.signals)
+      ['grad_norm', 'val_loss']
+    """
+    if not controllers:
+        raise ValueError("`together()` needs at least one controller, by name.")
+    for name, c in controllers.items():
+        if not isinstance(c, Controller):
+            hint = " Did you forget to call it?" if callable(c) else ""
+            raise TypeError(f"`together({name}=...)` must be a controller.{hint}")
+
+    def init() -> dict[str, State]:
+        return {name: c.init() for name, c in controllers.items()}
+
+    def update(signals: Signals, state: dict[str, State]) -> tuple[Decision, Any]:
+        decision, states = decide(), {}
+        for name, c in controllers.items():
+            part, states[name] = c.update(signals, state[name])
+            decision = merge(decision, part)
+        return decision, states
+
+    def gauges(state: dict[str, State]) -> dict[str, Any]:
+        return {
+            f"{name}/{gauge}": value
+            for name, c in controllers.items()
+            for gauge, value in c.gauges(state[name]).items()
+        }
+
+    reads = frozenset[str]().union(*(c.signals for c in controllers.values()))
+    return Controller(init, update, reads, gauges, dict(controllers))

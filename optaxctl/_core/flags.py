@@ -1,0 +1,115 @@
+"""Named bits that leave a compiled step, each with its severity and its sentence.
+
+This module does not import jax, so that reading commands start at once. Bits are
+append-only: a recorded run must mean the same next year. Bits 24 to 30 are for users.
+"""
+
+import enum
+
+USER_BITS = range(24, 31)
+"""Bits that this library never assigns."""
+
+
+class Severity(enum.IntEnum):
+    """How much an alarm matters."""
+
+    INFO = 0
+    WARNING = 1
+    CRITICAL = 2
+    EMERGENCY = 3
+
+
+class Alarm(enum.IntFlag):
+    """Something is wrong in this step."""
+
+    NONFINITE_LOSS = 1 << 0
+    NONFINITE_GRADIENT = 1 << 1
+    NONFINITE_SIGNAL = 1 << 2
+    LOSS_SPIKE = 1 << 3
+    GRADIENT_SPIKE = 1 << 4
+    SIGNAL_SPIKE = 1 << 5
+    OUT_OF_DOMAIN = 1 << 6
+    INVALID_DECISION = 1 << 7
+
+
+class StopReason(enum.IntFlag):
+    """Why a run should stop."""
+
+    PATIENCE = 1 << 0
+    NONFINITE = 1 << 1
+
+
+_ALARMS = {
+    Alarm.NONFINITE_LOSS: (Severity.CRITICAL, "The loss is NaN or infinite."),
+    Alarm.NONFINITE_GRADIENT: (
+        Severity.CRITICAL,
+        "The gradient norm is NaN or infinite.",
+    ),
+    Alarm.NONFINITE_SIGNAL: (Severity.WARNING, "A watched signal is NaN or infinite."),
+    Alarm.LOSS_SPIKE: (Severity.WARNING, "The loss is far above its recent values."),
+    Alarm.GRADIENT_SPIKE: (
+        Severity.WARNING,
+        "The gradient norm is far above its recent values.",
+    ),
+    Alarm.SIGNAL_SPIKE: (
+        Severity.WARNING,
+        "A watched signal is far above its recent values.",
+    ),
+    Alarm.OUT_OF_DOMAIN: (
+        Severity.WARNING,
+        'A signal watched on a log scale is not positive; use scale="linear".',
+    ),
+    Alarm.INVALID_DECISION: (
+        Severity.WARNING,
+        "A controller asked for a NaN or negative factor, which was ignored.",
+    ),
+}
+
+_REASONS = {
+    StopReason.PATIENCE: "The monitored signal stopped improving.",
+    StopReason.NONFINITE: "The run kept producing NaN or infinite values.",
+}
+
+
+def bits(value: int) -> list[int]:
+    """Splits flags into single bits, lowest first."""
+    return [1 << n for n in range(31) if value >> n & 1]
+
+
+def _is_user(bit: int) -> bool:
+    return bit.bit_length() - 1 in USER_BITS
+
+
+def severity(alarms: int) -> Severity:
+    """Returns the highest severity among `alarms`; users' own bits are warnings."""
+    levels = [_ALARMS.get(Alarm(b), (Severity.WARNING,))[0] for b in bits(alarms)]
+    return max(levels, default=Severity.INFO)
+
+
+def names(flags: type[enum.IntFlag], value: int) -> tuple[str, ...]:
+    """Returns the lower-case names of the bits that are set.
+
+    A bit without a name is given by its number: `user_3` for the users' bit 24 + 3,
+    `unknown_20` for a bit that a newer release may have written.
+    """
+    known = {member.value: (member.name or "").lower() for member in flags}
+
+    def name(bit: int) -> str:
+        n = bit.bit_length() - 1
+        fallback = f"user_{n - USER_BITS.start}" if _is_user(bit) else f"unknown_{n}"
+        return known.get(bit, fallback)
+
+    return tuple(name(bit) for bit in bits(value))
+
+
+def sentences(flags: type[enum.IntFlag], value: int) -> tuple[str, ...]:
+    """Returns one English sentence for each bit that is set."""
+    table = (
+        {alarm.value: text for alarm, (_, text) in _ALARMS.items()}
+        if flags is Alarm
+        else {reason.value: text for reason, text in _REASONS.items()}
+    )
+    return tuple(
+        table.get(bit, f"Flag {name} is set.")
+        for bit, name in zip(bits(value), names(flags, value), strict=True)
+    )

@@ -1,0 +1,1 @@
+"""How a controller meets an optimizer; import the names from `optaxctl`."""

@@ -1,0 +1,82 @@
+"""Combinations that have earned a name."""
+
+import optax
+
+from optaxctl._core.combinators import respond
+from optaxctl._core.controllers import Controller, together
+from optaxctl._core.flags import StopReason
+from optaxctl.clip import zscore
+from optaxctl.views._control import Control, control
+from optaxctl.views._inject import Injected
+from optaxctl.watch import nonfinite, spike
+
+
+def guard(*monitors: str) -> Controller:
+    """Refuses every step in which a monitored signal is NaN or infinite.
+
+    The parameters and the optimizer's state stay bit for bit as they were, however
+    many such steps come in a row: unlike `optax.apply_if_finite` it never gives in.
+
+    Args:
+      *monitors: The signals to read; `loss` and `grad_norm` if none is given.
+
+    Returns:
+      A controller that moves `skip` and `alarm`:
+      `respond(watch.nonfinite(*monitors), skip=True)`.
+
+    Example:
+      >>> import optaxctl as octl
+      >>> c = octl.guard()
+      >>> decision, _ = c.update({"loss": float("inf"), "grad_norm": 1.0}, c.init())
+      >>> bool(decision.skip)
+      True
+    """
+    return respond(nonfinite(*monitors), skip=True)
+
+
+def supervise(
+    inner: optax.GradientTransformation | Injected,
+    *,
+    give_up_updates: int = 50,
+    axis_name: str | None = None,
+) -> Control:
+    """Wraps an optimizer for a run left alone: a sound preset of `control`.
+
+    - A step with a NaN or infinite loss or gradient norm is refused.
+    - A step whose loss or gradient norm is more than 10 standard deviations above its
+      recent past, on a log scale, is refused.
+    - A gradient norm that stands out is clipped, by `clip.zscore`.
+    - After `give_up_updates` non-finite steps in a row it asks to stop.
+
+    None of these changes a healthy run by more than the clipping of outliers; it
+    lowers no learning rate. For more, compose `control` yourself.
+
+    Args:
+      inner: Any Optax transformation, or an `inject`ed one.
+      give_up_updates: Non-finite steps in a row before asking to stop, >= 1.
+      axis_name: As in `control`.
+
+    Returns:
+      A transformation; pass the loss, which must be positive to be watched for
+      spikes, as `value=`.
+
+    Raises:
+      ValueError: If `give_up_updates` is not a whole number >= 1.
+
+    Example:
+      >>> import jax.numpy as jnp, optax, optaxctl as octl
+      >>> tx = octl.supervise(optax.adamw(3e-4))
+      >>> params = jnp.ones(2)
+      >>> state = tx.init(params)
+      >>> updates, state = tx.update(jnp.ones(2), state, params, value=0.7)
+      >>> octl.read(state).stop
+      ()
+    """
+    controller = together(
+        guard=guard(),
+        loss_spike=respond(spike(), skip=True),
+        gradient_spike=respond(spike(monitor="grad_norm"), skip=True),
+        clip=zscore(),
+        give_up=respond(nonfinite(updates=give_up_updates), stop=StopReason.NONFINITE),
+    )
+    return control(inner, controller, axis_name=axis_name)

@@ -1,0 +1,6 @@
+"""Controllers that raise alarms, and do nothing else; `respond` answers them."""
+
+from optaxctl.watch._nonfinite import NonfiniteState, nonfinite
+from optaxctl.watch._spike import SpikeState, spike
+
+__all__ = ["NonfiniteState", "SpikeState", "nonfinite", "spike"]
