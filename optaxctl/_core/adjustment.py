@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
-import optax
 
 from optaxctl._core import checks
+from optaxctl._core.counting import increment
 from optaxctl._core.types import F32, I32, Flag
 
 
@@ -68,7 +68,7 @@ def adjustment(
         resting = jnp.maximum(state.quiet - 1, 0)
         return AdjustmentState(
             scale=jnp.where(moves, target, state.scale),
-            made=jnp.where(moves, optax.safe_increment(state.made), state.made),
+            made=jnp.where(moves, increment(state.made), state.made),
             quiet=jnp.where(moves, jnp.asarray(cooldown, jnp.int32), resting),
         )
 

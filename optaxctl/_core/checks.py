@@ -8,13 +8,14 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
-import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 
 def require(ok: Any, who: str, argument: str, value: Any, constraint: str) -> None:
     """Raises a `ValueError` unless `ok`, which may be an array, is true throughout."""
-    if isinstance(ok, jax.core.Tracer) or np.all(ok):
+    if isinstance(ok, Tracer) or np.all(ok):
         return
     raise ValueError(f"`{who}({argument}=...)` must be {constraint}, got {value}.")
 
@@ -41,7 +42,7 @@ def between(low: float, high: float, who: str, **arguments: Any) -> None:
 def count(who: str, *, low: int = 1, **arguments: Any) -> None:
     """Requires every argument to be a whole number >= `low`."""
     for name, value in arguments.items():
-        whole = jax.numpy.issubdtype(jax.numpy.result_type(value), np.integer)
+        whole = jnp.issubdtype(jnp.result_type(value), np.integer)
         require(whole, who, name, value, f"a whole number >= {low}")
         require(value >= low, who, name, value, f">= {low}")
 
@@ -64,6 +65,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def _finite(value: Any) -> Any:
-    if isinstance(value, jax.core.Tracer):
+    if isinstance(value, Tracer):
         return True
     return np.isfinite(value)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from optaxctl._core.checks import did_you_mean
-from optaxctl._core.decisions import Decision, decide, merge
+from optaxctl._core.decisions import Decision, decide, merge, moved
 from optaxctl._core.types import F32
 
 State = Any
@@ -66,6 +66,21 @@ def read(signals: Signals, name: str, who: str) -> F32:
             f"got shape {value.shape}. Reduce it first, for example with `jnp.mean`."
         )
     return value
+
+
+def restricted(controller: Controller, who: str, *fields: str) -> Controller:
+    """Refuses, while tracing, a controller that moves what `who` cannot carry out."""
+
+    def update(signals: Signals, state: State) -> tuple[Decision, State]:
+        decision, state = controller.update(signals, state)
+        if ignored := sorted(moved(decision) - set(fields)):
+            raise TypeError(
+                f"`{who}` carries out {' and '.join(fields)} only, and this controller "
+                f"also moves {', '.join(ignored)}. Use `control`."
+            )
+        return decision, state
+
+    return controller._replace(update=update, parts={})
 
 
 def together(**controllers: Controller) -> Controller:

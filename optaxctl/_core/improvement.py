@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
-import optax
 
 from optaxctl._core import checks
+from optaxctl._core.counting import increment
 from optaxctl._core.types import F32, I32, Flag, Mode, Nonfinite
 
 
@@ -61,7 +61,7 @@ def improvement(
         finite = jnp.isfinite(x)
         improved = finite & (sign * x < threshold(state))
         counted = finite | (nonfinite == "count")
-        older = jnp.where(counted, optax.safe_increment(state.stale), state.stale)
+        older = jnp.where(counted, increment(state.stale), state.stale)
         return improved, BestState(
             best=jnp.where(improved, sign * x, state.best),
             seen=state.seen | improved,

@@ -47,8 +47,9 @@ class Layout:
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
-        same = isinstance(other, Layout) and self.slots == other.slots
-        return same and self.treedef == other.treedef
+        if not isinstance(other, Layout):
+            return NotImplemented
+        return self.slots == other.slots and self.treedef == other.treedef
 
     def __hash__(self) -> int:
         return self._hash
@@ -59,7 +60,9 @@ class Layout:
     def pack(self, tree: Any) -> tuple[Array, Array]:
         """Returns the leaves of `tree` as one float32 and one int32 array."""
         floats, ints = [], [jnp.full((1,), self.fingerprint, jnp.int32)]
-        for leaf, slot in zip(self.treedef.flatten_up_to(tree), self.slots, strict=True):
+        for leaf, slot in zip(
+            self.treedef.flatten_up_to(tree), self.slots, strict=True
+        ):
             if slot.dtype == "float32":
                 floats.append(jnp.reshape(jnp.asarray(leaf, jnp.float32), -1))
             else:
@@ -67,7 +70,7 @@ class Layout:
         return jnp.concatenate(floats), jnp.concatenate(ints)
 
     def unpack(self, f32: Any, i32: Any) -> Any:
-        """Returns the tree; leading axes, as under `vmap`, stay in front of each leaf."""
+        """Returns the tree; leading axes, as under `vmap`, stay in front of a leaf."""
         return self.treedef.unflatten([_take(slot, f32, i32) for slot in self.slots])
 
     def __contains__(self, name: str) -> bool:

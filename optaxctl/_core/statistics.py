@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-import optax
 from jax import Array
 from jaxtyping import Bool, Float32
 
+from optaxctl._core.counting import increment
 from optaxctl._core.types import F32, I32, Flag
 
 
@@ -32,14 +32,14 @@ class MomentsState(NamedTuple):
 
     mean: F32
     var: F32
-    count: I32
+    seen: I32
 
 
 class RingState(NamedTuple):
     """State of `ring`: the last values, oldest overwritten first."""
 
     values: Float32[Array, " size"]
-    count: I32
+    seen: I32
 
 
 class QuantileState(NamedTuple):
@@ -54,7 +54,7 @@ class Moments(NamedTuple):
 
     mean: F32
     std: F32
-    count: I32
+    seen: I32
 
 
 class Window(NamedTuple):
@@ -88,23 +88,23 @@ def moments(
         return MomentsState(
             mean=jnp.zeros((), jnp.float32),
             var=jnp.zeros((), jnp.float32),
-            count=jnp.zeros((), jnp.int32),
+            seen=jnp.zeros((), jnp.int32),
         )
 
     def update(x: F32, state: MomentsState) -> tuple[Moments, MomentsState]:
-        first = state.count == 0
+        first = state.seen == 0
         mean = jnp.where(first, x, state.mean)
         var = jnp.where(first, prior_var(x), state.var)
         std = jnp.sqrt(var)
-        rate = 1 / (prior_weight + state.count.astype(jnp.float32))
+        rate = 1 / (prior_weight + state.seen.astype(jnp.float32))
         b = jnp.maximum(1 - jnp.asarray(decay, jnp.float32), rate)
         d = jnp.clip(x - mean, -winsor * std, winsor * std)
         new = MomentsState(
             mean=mean + b * d,
             var=(1 - b) * (var + b * d * d),
-            count=optax.safe_increment(state.count),
+            seen=increment(state.seen),
         )
-        return Moments(mean, std, state.count), _admit(x, new, state)
+        return Moments(mean, std, state.seen), _admit(x, new, state)
 
     return Statistic(init, update)
 
@@ -116,12 +116,12 @@ def ring(size: int) -> Statistic:
         return RingState(jnp.zeros((size,), jnp.float32), jnp.zeros((), jnp.int32))
 
     def update(x: F32, state: RingState) -> tuple[Window, RingState]:
-        order = (jnp.arange(size) + state.count) % size
-        filled = jnp.minimum(state.count, size)
+        order = (jnp.arange(size) + state.seen) % size
+        filled = jnp.minimum(state.seen, size)
         window = Window(state.values[order], jnp.arange(size) >= size - filled)
         # The count wraps at a multiple of `size`, which keeps the position exact.
-        count = jnp.where(state.count == 2 * size - 1, size, state.count + 1)
-        new = RingState(state.values.at[state.count % size].set(x), count)
+        count = jnp.where(state.seen == 2 * size - 1, size, state.seen + 1)
+        new = RingState(state.values.at[state.seen % size].set(x), count)
         return window, _admit(x, new, state)
 
     return Statistic(init, update)

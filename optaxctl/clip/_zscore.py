@@ -3,10 +3,10 @@
 from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
-import optax
 
 from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, Signals, read
+from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide
 from optaxctl._core.types import F32, I32
 
@@ -16,7 +16,7 @@ class ZscoreState(NamedTuple):
 
     mean: F32  # running mean of the norms after clipping
     var: F32  # their running variance
-    count: I32  # finite norms seen; saturates
+    seen: I32  # finite norms seen; saturates
     limit: F32  # the limit of the last update, for the gauge
 
 
@@ -96,7 +96,7 @@ def zscore(
         return ZscoreState(
             mean=jnp.zeros((), jnp.float32),
             var=jnp.zeros((), jnp.float32),
-            count=jnp.zeros((), jnp.int32),
+            seen=jnp.zeros((), jnp.int32),
             limit=jnp.full((), jnp.inf, jnp.float32),
         )
 
@@ -108,7 +108,7 @@ def zscore(
             "mean": state.mean,
             "threshold": state.mean + threshold * std,
         }
-        outlier = (state.count >= warmup_updates) & (z > threshold)
+        outlier = (state.seen >= warmup_updates) & (z > threshold)
         return jnp.where(outlier, limits[limit], jnp.inf)
 
     def update(signals: Signals, state: ZscoreState) -> tuple[Decision, ZscoreState]:
@@ -117,8 +117,8 @@ def zscore(
         bound = jnp.where(finite, outlier_limit(norm, state), jnp.inf)
         x = jnp.where(finite, jnp.minimum(norm, bound), state.mean)
 
-        n = state.count.astype(jnp.float32)
-        learning = state.count < warmup_updates
+        n = state.seen.astype(jnp.float32)
+        learning = state.seen < warmup_updates
         weight = jnp.where(learning, n / (n + 1), keep)
         mean = weight * state.mean + (1 - weight) * x
         # Sample moments need the deviation from both means, ZClip's from the new one.
@@ -129,7 +129,7 @@ def zscore(
         return decide(clip_norm=clip_norm), ZscoreState(
             mean=jnp.where(finite, mean, state.mean),
             var=jnp.where(finite, var, state.var),
-            count=jnp.where(finite, optax.safe_increment(state.count), state.count),
+            seen=jnp.where(finite, increment(state.seen), state.seen),
             limit=clip_norm,
         )
 

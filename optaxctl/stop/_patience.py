@@ -8,7 +8,7 @@ from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, Signals, read
 from optaxctl._core.decisions import Decision, decide
 from optaxctl._core.flags import StopReason
-from optaxctl._core.improvement import improvement
+from optaxctl._core.improvement import BestState, improvement
 from optaxctl._core.types import F32, I32, Flag, Mode, Nonfinite
 
 
@@ -84,15 +84,17 @@ def patience(
     def init() -> PatienceState:
         return PatienceState(*test.init())
 
-    def update(signals: Signals, state: PatienceState) -> tuple[Decision, PatienceState]:
-        _, best = test.update(read(signals, monitor, who), state)
+    def update(
+        signals: Signals, state: PatienceState
+    ) -> tuple[Decision, PatienceState]:
+        _, best = test.update(read(signals, monitor, who), BestState(*state))
         stop = jnp.where(best.stale >= updates, int(StopReason.PATIENCE), 0)
         return decide(stop=stop), PatienceState(*best)
 
     def gauges(state: PatienceState) -> dict[str, Any]:
         return {
             "patience_left": jnp.maximum(updates - state.stale, 0),
-            "to_beat": test.to_beat(state),
+            "to_beat": test.to_beat(BestState(*state)),
         }
 
     return Controller(init, update, frozenset({monitor}), gauges)

@@ -86,7 +86,9 @@ def set_lr(opt_state: Any, learning_rate: Any) -> Any:
       >>> round(octl.read(state).learning_rate, 6)
       0.02
     """
-    if not any(s.layout_names("hyperparams", "learning_rate") for s in states(opt_state)):
+    if not any(
+        s.layout_names("hyperparams", "learning_rate") for s in states(opt_state)
+    ):
         raise TypeError(
             "`set_lr` found no learning rate that control owns. Build the optimizer "
             "with `control(inject(optax.adamw, learning_rate=...), ...)`."

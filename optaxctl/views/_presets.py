@@ -2,9 +2,9 @@
 
 import optax
 
-from optaxctl._core.combinators import respond
 from optaxctl._core.controllers import Controller, together
 from optaxctl._core.flags import StopReason
+from optaxctl._core.response import respond
 from optaxctl.clip import zscore
 from optaxctl.views._control import Control, control
 from optaxctl.views._inject import Injected

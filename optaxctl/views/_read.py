@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from optaxctl._core.decisions import Decision, merge
@@ -143,9 +142,9 @@ def _check_fingerprint(state: ControlState, i32: Any) -> None:
     ours = state.layout.fingerprint
     if np.any(theirs != ours):
         raise ValueError(
-            f"This control state was packed by other controllers: its fingerprint is "
-            f"{int(theirs[0])}, and {ours} is expected. Restore it with the controllers "
-            "that wrote it, or start them anew with `tx.init(params)`."
+            f"This control state was packed by other controllers: its fingerprint "
+            f"is {int(theirs[0])}, and {ours} is expected. Restore it with the "
+            "controllers that wrote it, or start anew with `tx.init(params)`."
         )
 
 

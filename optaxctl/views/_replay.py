@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from optaxctl._core.cadence import fresh_only
 from optaxctl._core.checks import did_you_mean
-from optaxctl._core.combinators import fresh_only
 from optaxctl._core.controllers import Controller, State
 from optaxctl._core.decisions import Decision
 
@@ -82,5 +82,7 @@ def replay(
 
     index = jnp.arange(steps, dtype=jnp.int32)
     start = (jnp.zeros((), jnp.int32), held.init())
-    (_, state), out = jax.lax.scan(body, start, {"index": index, **columns})
-    return Replay(*out, state)
+    (_, state), (decisions, gauges) = jax.lax.scan(
+        body, start, {"index": index, **columns}
+    )
+    return Replay(decisions, gauges, state)

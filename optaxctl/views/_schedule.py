@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optaxctl._core.controllers import Controller, read
-from optaxctl._core.decisions import moved
+from optaxctl._core.controllers import Controller, read, restricted
 from optaxctl._core.packing import Layout
 from optaxctl._core.types import F32
 from optaxctl.views._signals import handed_over
@@ -19,7 +18,7 @@ class _ControlledSchedule:
     """An `optax.schedules.StatefulSchedule`."""
 
     def __init__(self, controller: Controller, base: Callable[[Any], Any]):
-        self._controller = controller
+        self._controller = restricted(controller, "as_schedule", "lr_scale")
         self._base = base
         self._measured = sorted(controller.signals - {"step", "accepted"})
         self._layout = Layout(jax.eval_shape(self._start))
@@ -49,11 +48,6 @@ class _ControlledSchedule:
         for name in self._measured:
             signals[name] = read(signals, name, "as_schedule")
         decision, content = advance(content, self._controller, signals)
-        if ignored := sorted(moved(decision) - {"lr_scale"}):
-            raise TypeError(
-                f"`as_schedule` carries out lr_scale only, and this controller also "
-                f"moves {', '.join(ignored)}. Use `control`."
-            )
         return rate * decision.lr_scale, content
 
 

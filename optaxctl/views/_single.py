@@ -1,11 +1,8 @@
 """Views with one effect each, to put where it belongs in `optax.chain`."""
 
-from typing import Any
-
 import optax
 
-from optaxctl._core.controllers import Controller, Signals, State
-from optaxctl._core.decisions import Decision, moved
+from optaxctl._core.controllers import Controller, restricted
 from optaxctl.views._control import Control, control
 
 
@@ -30,7 +27,7 @@ def clip_by(controller: Controller, *, axis_name: str | None = None) -> Control:
       >>> import optax, optaxctl as octl
       >>> tx = optax.chain(octl.clip_by(octl.clip.zscore()), optax.adam(1e-3))
     """
-    view = _only("clip_by", {"clip_norm"}, controller)
+    view = restricted(controller, "clip_by", "clip_norm")
     return control(optax.identity(), view, axis_name=axis_name)
 
 
@@ -55,7 +52,7 @@ def scale_by(controller: Controller, *, axis_name: str | None = None) -> Control
       >>> rate = octl.lr.plateau(100, monitor="loss")
       >>> tx = optax.chain(optax.adam(1e-3), octl.scale_by(rate))
     """
-    view = _only("scale_by", {"lr_scale"}, controller)
+    view = restricted(controller, "scale_by", "lr_scale")
     return control(optax.identity(), view, axis_name=axis_name)
 
 
@@ -86,20 +83,5 @@ def skip_if(
       >>> import optax, optaxctl as octl
       >>> tx = octl.skip_if(octl.guard("grad_norm"), optax.adam(1e-3))
     """
-    view = _only("skip_if", {"skip", "alarm"}, controller)
+    view = restricted(controller, "skip_if", "skip", "alarm")
     return control(inner, view, axis_name=axis_name)
-
-
-def _only(who: str, fields: set[str], controller: Controller) -> Controller:
-    """Refuses a controller whose decisions the view would not carry out."""
-
-    def update(signals: Signals, state: State) -> tuple[Decision, State]:
-        decision, state = controller.update(signals, state)
-        if ignored := sorted(moved(decision) - fields):
-            raise TypeError(
-                f"`{who}` carries out {' and '.join(sorted(fields))} only, and this "
-                f"controller also moves {', '.join(ignored)}. Use `control`."
-            )
-        return decision, state
-
-    return controller._replace(update=update, parts={})

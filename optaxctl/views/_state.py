@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from optaxctl._core.controllers import Controller, Signals, State
-from optaxctl._core.decisions import Decision, decide
+from optaxctl._core.counting import increment
+from optaxctl._core.decisions import Decision, decide, moved
+from optaxctl._core.flags import Alarm
 from optaxctl._core.packing import Layout
 from optaxctl._core.types import F32, I32, Flag
 
@@ -99,7 +100,9 @@ def initial(
         alarms=zero(),
         decision=jax.tree.map(jnp.array, decide(knobs=dict.fromkeys(shapes.knobs, 1))),
         signals={name: jnp.zeros((), jnp.float32) for name in measured},
-        observed={n: Observed(jnp.zeros((), jnp.float32), no(), no()) for n in observed},
+        observed={
+            n: Observed(jnp.zeros((), jnp.float32), no(), no()) for n in observed
+        },
         hyperparams={n: Hyperparameter(v, no()) for n, v in hyperparams().items()},
         gauges=dict(controller.gauges(state)),
         controller=state,
@@ -113,13 +116,13 @@ def advance(
 ) -> tuple[Decision, Content]:
     """Asks the controller, and counts the step."""
     decision, state = controller.update(signals, content.controller)
+    decision = _valid(decision)
     ok = ~jnp.asarray(decision.skip)
-    count = optax.safe_increment
     new = Content(
-        step=count(content.step),
-        accepted=jnp.where(ok, count(content.accepted), content.accepted),
-        refused=jnp.where(ok, content.refused, count(content.refused)),
-        rewinds=jnp.where(decision.rewind, count(content.rewinds), content.rewinds),
+        step=increment(content.step),
+        accepted=jnp.where(ok, increment(content.accepted), content.accepted),
+        refused=jnp.where(ok, content.refused, increment(content.refused)),
+        rewinds=jnp.where(decision.rewind, increment(content.rewinds), content.rewinds),
         clipped=content.clipped,
         stop=content.stop | decision.stop,
         alarms=content.alarms | decision.alarm,
@@ -162,6 +165,20 @@ def map_states(fn: Callable[[ControlState], ControlState], tree: Any) -> Any:
     mapped = jax.tree.map(visit, tree, is_leaf=_is_state)
     in_place = any(hasattr(state.f32, "set_value") for state in states(tree))
     return tree if in_place else mapped
+
+
+def _valid(decision: Decision) -> Decision:
+    """Replaces factors that make no sense by neutral ones, and raises an alarm."""
+    fields = moved(decision)
+    scale, norm, bad = decision.lr_scale, decision.clip_norm, jnp.zeros((), jnp.bool_)
+    if "lr_scale" in fields:
+        good = jnp.isfinite(scale) & (scale >= 0)
+        scale, bad = jnp.where(good, scale, 1), bad | ~good
+    if "clip_norm" in fields:
+        good = norm >= 0
+        norm, bad = jnp.where(good, norm, jnp.inf), bad | ~good
+    alarm = decision.alarm | jnp.where(bad, int(Alarm.INVALID_DECISION), 0)
+    return decision._replace(lr_scale=scale, clip_norm=norm, alarm=alarm)
 
 
 def _is_state(x: Any) -> bool:

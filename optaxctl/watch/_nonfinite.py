@@ -3,10 +3,10 @@
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-import optax
 
 from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, Signals, read
+from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide
 from optaxctl._core.flags import Alarm
 from optaxctl._core.types import I32
@@ -72,8 +72,8 @@ def nonfinite(
             bit = int(_BITS.get(name, Alarm.NONFINITE_SIGNAL))
             bits |= jnp.where(bad, bit, 0)
         broken = bits != 0
-        consecutive = jnp.where(broken, optax.safe_increment(state.consecutive), 0)
-        total = jnp.where(broken, optax.safe_increment(state.total), state.total)
+        consecutive = jnp.where(broken, increment(state.consecutive), 0)
+        total = jnp.where(broken, increment(state.total), state.total)
         alarm = jnp.where(consecutive >= updates, bits, 0)
         return decide(alarm=alarm), NonfiniteState(consecutive, total)
 

@@ -1,16 +1,16 @@
-"""What several controllers share is a wrapper, written once."""
+"""When a controller is updated, and what holds in between."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from optaxctl._core import checks
-from optaxctl._core.controllers import Controller, Signals, State, read, together
-from optaxctl._core.decisions import Decision, decide, merge, without_events
-from optaxctl._core.types import F32, I32, Flag
+from optaxctl._core.controllers import Controller, Signals, State, together
+from optaxctl._core.counting import increment
+from optaxctl._core.decisions import Decision, decide, without_events
+from optaxctl._core.types import I32, Flag
 
 
 class HeldState(NamedTuple):
@@ -24,22 +24,6 @@ class CountedState(NamedTuple):
     """State of `every`, `start_at` and `after`: updates seen and the inner state."""
 
     updates: I32
-    inner: State
-
-
-class SmoothState(NamedTuple):
-    """State of `smooth`: a bias-corrected running mean and the inner state."""
-
-    mean: F32
-    weight: F32
-    inner: State
-
-
-class RespondState(NamedTuple):
-    """State of `respond`."""
-
-    since: I32  # updates since the alarm was last up; saturates
-    up: Flag  # whether the alarm was up in the last update
     inner: State
 
 
@@ -77,7 +61,9 @@ def when(predicate: Callable[[Signals], Flag], controller: Controller) -> Contro
         decision = Decision(
             *(
                 n if n is neutral else jnp.where(live, n, h)
-                for n, h, neutral in zip(new[:-1], held[:-1], decide()[:-1], strict=True)
+                for n, h, neutral in zip(
+                    new[:-1], held[:-1], decide()[:-1], strict=True
+                )
             ),
             knobs={},
         )
@@ -178,7 +164,7 @@ def start_at(updates: int, controller: Controller) -> Controller:
     def update(signals: Signals, state: CountedState) -> tuple[Decision, CountedState]:
         due = state.updates >= start
         decision, held = inner.update({**signals, "start_at/due": due}, state.inner)
-        return decision, CountedState(optax.safe_increment(state.updates), held)
+        return decision, CountedState(increment(state.updates), held)
 
     return _counted(inner, update)
 
@@ -209,137 +195,9 @@ def after(updates: int, controller: Controller) -> Controller:
     def update(signals: Signals, state: CountedState) -> tuple[Decision, CountedState]:
         decision, inner = controller.update(signals, state.inner)
         loud = _unmute(state.updates >= start, decision)
-        return loud, CountedState(optax.safe_increment(state.updates), inner)
+        return loud, CountedState(increment(state.updates), inner)
 
     return _counted(controller, update)
-
-
-def smooth(controller: Controller, *, monitor: str, decay: float = 0.9) -> Controller:
-    """Feeds a controller the running mean of a signal instead of the signal.
-
-    m_t = decay * m_(t-1) + (1 - decay) * x_t, divided by 1 - decay^t, so the first
-    value counts in full. A non-finite x_t reaches the controller as it is and does
-    not enter the mean.
-
-    Args:
-      controller: The controller to feed.
-      monitor: The signal to smooth.
-      decay: Weight of the past, > 0 and < 1.
-
-    Returns:
-      A controller that moves the fields of the inner one.
-
-    Raises:
-      ValueError: If `decay` is out of range or `monitor` is not read.
-
-    Example:
-      >>> import optaxctl as octl
-      >>> calm = octl.smooth(octl.lr.plateau(20, monitor="loss"), monitor="loss")
-    """
-    checks.between(0, 1, "smooth", decay=decay)
-    checks.one_of("smooth", "monitor", monitor, sorted(controller.signals))
-    keep = jnp.asarray(decay, jnp.float32)
-
-    def init() -> SmoothState:
-        zero = jnp.zeros((), jnp.float32)
-        return SmoothState(zero, jnp.zeros((), jnp.float32), controller.init())
-
-    def update(signals: Signals, state: SmoothState) -> tuple[Decision, SmoothState]:
-        x = read(signals, monitor, "smooth")
-        ok = jnp.isfinite(x)
-        mean = jnp.where(ok, keep * state.mean + (1 - keep) * x, state.mean)
-        weight = jnp.where(ok, keep * state.weight + (1 - keep), state.weight)
-        smoothed = jnp.where(ok, mean / weight, x)
-        decision, inner = controller.update({**signals, monitor: smoothed}, state.inner)
-        return decision, SmoothState(mean, weight, inner)
-
-    return controller._replace(
-        init=init,
-        update=update,
-        gauges=lambda state: controller.gauges(state.inner),
-        parts={},
-    )
-
-
-def respond(
-    watcher: Controller,
-    *,
-    skip: bool = False,
-    rewind: bool = False,
-    lr_scale: float = 1.0,
-    clip_norm: float = float("inf"),
-    stop: int = 0,
-    recover: int = 0,
-) -> Controller:
-    """Answers an alarm by moving other fields: what crosses families goes here.
-
-    While the alarm of `watcher` is up, `skip`, `lr_scale`, `clip_norm` and `stop` are
-    in force; `rewind` is asked once, when the alarm rises. After the alarm falls the
-    rate is given back geometrically: lr_scale^(1 - t/(recover + 1)) in the t-th update
-    since, and 1 for t > recover. The alarm itself stays in the decision.
-
-    Args:
-      watcher: The controller whose alarm is answered.
-      skip: Refuse the steps in which the alarm is up.
-      rewind: Ask to go back when the alarm rises.
-      lr_scale: Factor for the learning rate while the alarm is up, > 0.
-      clip_norm: Limit for the gradient norm while the alarm is up, > 0.
-      stop: Bits of `StopReason` to raise while the alarm is up.
-      recover: Updates over which `lr_scale` returns to 1, >= 0.
-
-    Returns:
-      A controller that moves `alarm` and the fields given here.
-
-    Raises:
-      ValueError: If a value is out of range, or nothing is asked for.
-
-    Example:
-      >>> import optaxctl as octl
-      >>> careful = octl.respond(octl.watch.spike(), lr_scale=0.5, recover=100)
-    """
-    checks.above(0, "respond", lr_scale=lr_scale)
-    checks.require(clip_norm > 0, "respond", "clip_norm", clip_norm, "> 0")
-    checks.count("respond", low=0, recover=recover)
-    asks = {
-        "skip": skip,
-        "rewind": rewind,
-        "lr_scale": not _is(lr_scale, 1.0),
-        "clip_norm": not _is(clip_norm, float("inf")),
-        "stop": stop != 0,
-    }
-    if not any(asks.values()):
-        raise ValueError("`respond(...)` must ask for something, for example skip=True.")
-    factor = jnp.asarray(lr_scale, jnp.float32)
-    horizon = jnp.asarray(recover, jnp.float32) + 1
-
-    def init() -> RespondState:
-        return RespondState(
-            since=jnp.full((), jnp.iinfo(jnp.int32).max, jnp.int32),
-            up=jnp.zeros((), jnp.bool_),
-            inner=watcher.init(),
-        )
-
-    def update(signals: Signals, state: RespondState) -> tuple[Decision, RespondState]:
-        decision, inner = watcher.update(signals, state.inner)
-        up = decision.alarm != 0
-        since = jnp.where(up, 0, optax.safe_increment(state.since))
-        left = jnp.maximum(1 - since.astype(jnp.float32) / horizon, 0)
-        fields = {
-            "skip": up,
-            "rewind": up & ~state.up,
-            "lr_scale": jnp.where(up, factor, factor**left),
-            "clip_norm": jnp.where(up, clip_norm, jnp.inf),
-            "stop": jnp.where(up, int(stop), 0),
-        }
-        answer = decide(**{name: fields[name] for name in fields if asks[name]})
-        return merge(decision, answer), RespondState(since, up, inner)
-
-    return watcher._replace(
-        init=init,
-        update=update,
-        gauges=lambda state: watcher.gauges(state.inner),
-        parts={},
-    )
 
 
 def _counted(inner: Controller, update: Callable[..., Any]) -> Controller:
@@ -363,10 +221,6 @@ def _unmute(loud: Flag, decision: Decision) -> Decision:
 
 def _select(live: Flag, new: Any, old: Any) -> Any:
     return jax.tree.map(lambda n, o: jnp.where(live, n, o), new, old)
-
-
-def _is(value: Any, number: float) -> bool:
-    return not isinstance(value, jax.core.Tracer) and bool(value == number)
 
 
 def _words(names: frozenset[str]) -> str:

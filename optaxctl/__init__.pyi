@@ -1,0 +1,52 @@
+from optaxctl import (
+    clip as clip,
+    lr as lr,
+    schedules as schedules,
+    stop as stop,
+    watch as watch,
+)
+from optaxctl._core.cadence import (
+    after as after,
+    every as every,
+    start_at as start_at,
+    when as when,
+)
+from optaxctl._core.controllers import Controller as Controller, together as together
+from optaxctl._core.decisions import (
+    Decision as Decision,
+    decide as decide,
+    merge as merge,
+)
+from optaxctl._core.flags import (
+    Alarm as Alarm,
+    Severity as Severity,
+    StopReason as StopReason,
+)
+from optaxctl._core.response import respond as respond
+from optaxctl._core.smoothing import smooth as smooth
+from optaxctl.frontends import linen as linen
+from optaxctl.host import checkpoint as checkpoint, loop as loop
+from optaxctl.views._best import KeepBest as KeepBest, keep_best as keep_best
+from optaxctl.views._control import (
+    Control as Control,
+    apply_gradients as apply_gradients,
+    control as control,
+)
+from optaxctl.views._inject import Injected as Injected, inject as inject
+from optaxctl.views._observe import observe as observe, set_lr as set_lr
+from optaxctl.views._presets import guard as guard, supervise as supervise
+from optaxctl.views._read import (
+    Reading as Reading,
+    last_decision as last_decision,
+    read as read,
+)
+from optaxctl.views._replay import Replay as Replay, replay as replay
+from optaxctl.views._schedule import as_schedule as as_schedule
+from optaxctl.views._single import (
+    clip_by as clip_by,
+    scale_by as scale_by,
+    skip_if as skip_if,
+)
+from optaxctl.views._state import ControlState as ControlState
+
+__version__: str

@@ -1,0 +1,118 @@
+"""One turn of the loop: measure the step, ask the controller, say what to do."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from optaxctl._core.controllers import Controller, read
+from optaxctl._core.types import F32, Flag
+from optaxctl.views._inject import Injected
+from optaxctl.views._signals import gradient_norm, handed_over
+from optaxctl.views._state import Content, Hyperparameter, advance, initial
+
+
+class Orders(NamedTuple):
+    """What the optimizer is to do in this step."""
+
+    ok: Flag  # false: refuse the step
+    clip: F32  # factor for the gradients
+    scale: F32  # factor for the updates
+    hyperparams: dict[str, F32]  # in force, scales and knobs included
+
+
+@dataclass(frozen=True)
+class Loop:
+    """The controller and how it sees the step; everything here is static.
+
+    Attributes:
+      controller: What decides, its observed parts held.
+      observed: Names of the signals that arrive by `observe`.
+      record: Names of signals to keep beside those that the controller reads.
+      injected: The owner of the hyper-parameters, if it is control.
+      rate: The schedule of a ready-made optimizer, if it was given.
+      axis_name: The mesh axis over which to reduce, if any.
+    """
+
+    controller: Controller
+    observed: tuple[str, ...]
+    record: tuple[str, ...]
+    injected: Injected | None
+    rate: Callable[[Any], Any] | None
+    axis_name: str | None
+
+    @property
+    def measured(self) -> list[str]:
+        """Names of the signals to keep from every step."""
+        steps = self.controller.signals - {"step", "accepted", *self.observed}
+        return sorted({"grad_norm", *steps, *self.record})
+
+    def start(self) -> Content:
+        """Returns the content before the first step."""
+        return initial(
+            self.controller,
+            measured=self.measured,
+            observed=self.observed,
+            hyperparams=lambda: self._rules(jnp.zeros((), jnp.int32)),
+        )
+
+    def turn(
+        self, updates: Any, content: Content, extra: Mapping[str, Any]
+    ) -> tuple[Orders, Content]:
+        """Measures, asks and counts one step."""
+        given = handed_over(extra, self.axis_name)
+        if clash := sorted(given.keys() & set(self.observed)):
+            raise TypeError(
+                f"`{clash[0]}` is declared as observed and was handed to `update` too. "
+                "Take it out of `observed`, or hand it over by `observe` only."
+            )
+        owned = self._owned(content)
+        norm = gradient_norm(updates, self.axis_name)
+        signals = {
+            "step": content.step,
+            "accepted": content.accepted,
+            "grad_norm": norm,
+            **self._known_rate(content, owned),
+            **{name: o.value for name, o in content.observed.items()},
+            **{f"fresh/{name}": o.fresh for name, o in content.observed.items()},
+            **given,
+        }
+        for name in self.measured:
+            signals[name] = read(signals, name, "control")
+        decision, new = advance(content, self.controller, signals)
+
+        ok = ~jnp.asarray(decision.skip)
+        clips = norm > decision.clip_norm
+        clip = jnp.where(clips, decision.clip_norm / norm, 1)
+        force = {n: h.value for n, h in owned.items()}
+        for name in force.keys() & decision.knobs.keys():
+            force[name] *= decision.knobs[name]
+        scale = jnp.asarray(decision.lr_scale)
+        if "learning_rate" in force:
+            force["learning_rate"] *= scale
+            scale = jnp.ones((), jnp.float32)
+        new = new._replace(
+            clipped=new.clipped + (ok & clips).astype(jnp.int32), hyperparams=owned
+        )
+        return Orders(ok, clip, scale, force), new
+
+    def _rules(self, step: Any) -> dict[str, F32]:
+        return self.injected.values(step) if self.injected else {}
+
+    def _owned(self, content: Content) -> dict[str, Hyperparameter]:
+        """Returns the hyper-parameters of this step: as set by hand, or by rule."""
+        rules = self._rules(content.accepted)
+        return {
+            name: Hyperparameter(jnp.where(h.held, h.value, rules[name]), h.held)
+            for name, h in content.hyperparams.items()
+        }
+
+    def _known_rate(
+        self, content: Content, owned: Mapping[str, Hyperparameter]
+    ) -> dict[str, Any]:
+        if "learning_rate" in owned:
+            return {"learning_rate": owned["learning_rate"].value}
+        if self.rate is None:
+            return {}
+        return {"learning_rate": jnp.asarray(self.rate(content.accepted), jnp.float32)}
