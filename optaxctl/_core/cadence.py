@@ -1,13 +1,13 @@
 """When a controller is updated, and what holds in between."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from optaxctl._core import checks
-from optaxctl._core.controllers import Controller, Signals, State, together
+from optaxctl._core.controllers import Controller, Signals, State, shape, together
 from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide, without_events
 from optaxctl._core.types import I32, Flag
@@ -27,7 +27,12 @@ class CountedState(NamedTuple):
     inner: State
 
 
-def when(predicate: Callable[[Signals], Flag], controller: Controller) -> Controller:
+def when(
+    predicate: Callable[[Signals], Flag],
+    controller: Controller,
+    *,
+    reads: Sequence[str] = (),
+) -> Controller:
     """Updates a controller only when `predicate(signals)` is true.
 
     Otherwise its state stays as it is and its last decision stays in force, except
@@ -37,6 +42,8 @@ def when(predicate: Callable[[Signals], Flag], controller: Controller) -> Contro
     Args:
       predicate: A pure, traceable function of the signals; a scalar bool.
       controller: The controller to hold back.
+      reads: Names of the signals that `predicate` reads and the controller does not,
+        beside `step` and `accepted`.
 
     Returns:
       A controller that moves the fields of the inner one.
@@ -49,33 +56,22 @@ def when(predicate: Callable[[Signals], Flag], controller: Controller) -> Contro
     """
 
     def init() -> HeldState:
-        return HeldState(jax.tree.map(jnp.array, decide()), controller.init())
+        return HeldState(shape(controller)[1], controller.init())
 
     def update(signals: Signals, state: HeldState) -> tuple[Decision, HeldState]:
         live = jnp.asarray(predicate(signals), jnp.bool_)
         new, inner = controller.update(signals, state.inner)
-        if new.knobs:
-            raise TypeError("`when` cannot hold knobs; put it around the other parts.")
         held = without_events(state.decision)
-        # A field that the controller never moves stays a constant of the program.
-        decision = Decision(
-            *(
-                n if n is neutral else jnp.where(live, n, h)
-                for n, h, neutral in zip(
-                    new[:-1], held[:-1], decide()[:-1], strict=True
-                )
-            ),
-            knobs={},
-        )
+        decision = _choose(live, new, held)
         return decision, HeldState(
             jax.tree.map(jnp.asarray, decision), _select(live, inner, state.inner)
         )
 
-    return controller._replace(
-        init=init,
-        update=update,
-        gauges=lambda state: controller.gauges(state.inner),
-        parts={},
+    return Controller(
+        init,
+        update,
+        controller.signals | frozenset(reads),
+        lambda state: controller.gauges(state.inner),
     )
 
 
@@ -194,7 +190,8 @@ def after(updates: int, controller: Controller) -> Controller:
 
     def update(signals: Signals, state: CountedState) -> tuple[Decision, CountedState]:
         decision, inner = controller.update(signals, state.inner)
-        loud = _unmute(state.updates >= start, decision)
+        mute = decide(knobs=dict.fromkeys(decision.knobs, 1))
+        loud = _choose(state.updates >= start, decision, mute)
         return loud, CountedState(increment(state.updates), inner)
 
     return _counted(controller, update)
@@ -209,13 +206,16 @@ def _counted(inner: Controller, update: Callable[..., Any]) -> Controller:
     )
 
 
-def _unmute(loud: Flag, decision: Decision) -> Decision:
-    """Returns `decision` where `loud`, and a neutral one elsewhere."""
-    mute = decide(knobs=dict.fromkeys(decision.knobs, 1.0))
-    fields = zip(decision[:-1], mute[:-1], strict=True)
+def _choose(live: Flag, new: Decision, old: Decision) -> Decision:
+    """Returns `new` where `live`, else `old`.
+
+    A field that the controller never moves stays a constant of the program.
+    """
+    neutral = decide()[:-1]
+    fields = zip(new[:-1], old[:-1], neutral, strict=True)
     return Decision(
-        *(d if d is m else jnp.where(loud, d, m) for d, m in fields),
-        knobs={k: jnp.where(loud, v, 1.0) for k, v in decision.knobs.items()},
+        *(n if n is still else jnp.where(live, n, o) for n, o, still in fields),
+        knobs={k: jnp.where(live, v, old.knobs[k]) for k, v in new.knobs.items()},
     )
 
 

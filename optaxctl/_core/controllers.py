@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from optaxctl._core.checks import did_you_mean
@@ -68,19 +69,37 @@ def read(signals: Signals, name: str, who: str) -> F32:
     return value
 
 
+def shape(controller: Controller) -> tuple[frozenset[str], Decision]:
+    """Traces one update: the fields a controller can move, and a neutral decision.
+
+    The neutral decision has the knobs of the controller's own, so its structure is the
+    one that every update returns.
+    """
+    integers = {"step", "accepted"}
+    flags = {f"fresh/{name}" for name in controller.signals}
+    types = dict.fromkeys(controller.signals | integers | flags, jnp.float32)
+    types |= dict.fromkeys(integers, jnp.int32) | dict.fromkeys(flags, jnp.bool_)
+    fields: frozenset[str] = frozenset()
+
+    def update(signals: Signals) -> Decision:
+        nonlocal fields
+        decision, _ = controller.update(signals, controller.init())
+        fields = moved(decision)
+        return decision
+
+    signals = {n: jax.ShapeDtypeStruct((), t) for n, t in types.items()}
+    knobs = jax.eval_shape(update, signals).knobs
+    return fields, jax.tree.map(jnp.array, decide(knobs=dict.fromkeys(knobs, 1)))
+
+
 def restricted(controller: Controller, who: str, *fields: str) -> Controller:
-    """Refuses, while tracing, a controller that moves what `who` cannot carry out."""
-
-    def update(signals: Signals, state: State) -> tuple[Decision, State]:
-        decision, state = controller.update(signals, state)
-        if ignored := sorted(moved(decision) - set(fields)):
-            raise TypeError(
-                f"`{who}` carries out {' and '.join(fields)} only, and this controller "
-                f"also moves {', '.join(ignored)}. Use `control`."
-            )
-        return decision, state
-
-    return controller._replace(update=update, parts={})
+    """Returns `controller`, or refuses it if it moves what `who` cannot carry out."""
+    if ignored := sorted(shape(controller)[0] - set(fields)):
+        raise TypeError(
+            f"`{who}` carries out {' and '.join(fields)} only, and this controller "
+            f"also moves {', '.join(ignored)}. Use `control`."
+        )
+    return controller
 
 
 def together(**controllers: Controller) -> Controller:

@@ -73,11 +73,21 @@ class Layout:
         """Returns the tree; leading axes, as under `vmap`, stay in front of a leaf."""
         return self.treedef.unflatten([_take(slot, f32, i32) for slot in self.slots])
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._where
+    def write(self, f32: Array, i32: Array, values: dict[str, Any]) -> Any:
+        """Returns the arrays with scalars replaced by path, leading axes or not."""
+        for name, value in values.items():
+            slot = self._where[name]
+            if slot.dtype == "float32":
+                f32 = f32.at[..., slot.offset].set(jnp.asarray(value, jnp.float32))
+            else:
+                number = jnp.asarray(value).astype(jnp.int32)
+                i32 = i32.at[..., slot.offset].set(number)
+        return f32, i32
 
-    def __getitem__(self, name: str) -> Slot:
-        return self._where[name]
+    def keys(self, field: str) -> list[str]:
+        """Returns the names directly under a top-level field of the tree, sorted."""
+        paths = [slot.name.split("/") for slot in self.slots]
+        return sorted({path[1] for path in paths if path[0] == field})
 
 
 def _take(slot: Slot, f32: Any, i32: Any) -> Any:

@@ -5,10 +5,10 @@ from typing import Any
 
 import jax
 import optax
+import optax.contrib
 
-from optaxctl._core import checks
 from optaxctl._core.cadence import fresh_only
-from optaxctl._core.controllers import Controller
+from optaxctl._core.controllers import Controller, shape
 from optaxctl._core.packing import Layout
 from optaxctl._core.types import F32
 from optaxctl.views._actuate import freeze, gate
@@ -120,7 +120,9 @@ def control(
     def init(params: Params) -> ControlState:
         content = loop.start()
         values = {name: h.value for name, h in content.hyperparams.items()}
-        return ControlState(layout, *layout.pack(content), build(values).init(params))
+        state = build(values).init(params)
+        _refuse_second_plateau(state, loop.controller)
+        return ControlState(layout, *layout.pack(content), state)
 
     def run(
         updates: Any, state: ControlState, params: Params, extra: Any, apply: bool
@@ -218,23 +220,32 @@ def _validate(
             f"`{both[0]}` is in `observed` and in `record`; observed signals are "
             "always recorded."
         )
+    rate = learning_rate
     if isinstance(inner, Injected):
-        checks.require(
-            learning_rate is None,
-            "control",
-            "learning_rate",
-            learning_rate,
-            "None with `inject`, which owns the rate",
-        )
-        if (
-            callable(inner.rules.get("learning_rate"))
-            and "accepted" in controller.signals
-        ):
+        if rate is not None:
             raise ValueError(
-                "Two schedules own the learning rate: the one in `inject(...)` and the "
-                "one in `lr.follow`. Make one of them a number."
+                "`control(learning_rate=...)` is for ready-made optimizers; `inject` "
+                "owns the rate already. Leave it out."
             )
+        rate = inner.rules.get("learning_rate")
+    if callable(rate) and "accepted" in controller.signals:
+        raise ValueError(
+            "Two schedules own the learning rate: the optimizer's and the one in "
+            "`lr.follow`. Make the optimizer's a number."
+        )
 
 
 def _as_schedule(rate: float | Schedule | None) -> Schedule | None:
     return rate if rate is None or callable(rate) else lambda step: rate
+
+
+def _refuse_second_plateau(state: Any, controller: Controller) -> None:
+    def is_plateau(node: Any) -> bool:
+        return isinstance(node, optax.contrib.ReduceLROnPlateauState)
+
+    nodes = jax.tree.leaves(state, is_leaf=is_plateau)
+    if any(map(is_plateau, nodes)) and "lr_scale" in shape(controller)[0]:
+        raise ValueError(
+            "Two controllers own the learning rate: `optax.contrib.reduce_on_plateau` "
+            "inside the optimizer and an `lr.*` around it. Take one of them out."
+        )

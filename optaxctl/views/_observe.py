@@ -2,16 +2,9 @@
 
 from typing import Any
 
-import jax.numpy as jnp
-
 from optaxctl._core.checks import did_you_mean
-from optaxctl.views._state import (
-    ControlState,
-    Hyperparameter,
-    Observed,
-    map_states,
-    states,
-)
+from optaxctl._core.packing import Layout
+from optaxctl.views._state import states, write
 
 
 def observe(opt_state: Any, **values: Any) -> Any:
@@ -41,8 +34,9 @@ def observe(opt_state: Any, **values: Any) -> Any:
       >>> tx = octl.control(optax.sgd(0.1), stopper, observed=("val_loss",))
       >>> state = octl.observe(tx.init(jnp.ones(2)), val_loss=0.4)
     """
-    found = states(opt_state)
-    declared = sorted({n for s in found for n in s.layout_names("observed")})
+    declared = sorted(
+        {name for s in states(opt_state) for name in s.layout.keys("observed")}
+    )
     for name in values:
         if name not in declared:
             raise TypeError(
@@ -51,22 +45,23 @@ def observe(opt_state: Any, **values: Any) -> Any:
                 f'Declare it with `control(..., observed=("{name}",))`.'
             )
 
-    def write(state: ControlState) -> ControlState:
-        content = state.content()
-        new = {
-            name: _seen(old, values[name]) if name in values else old
-            for name, old in content.observed.items()
-        }
-        return state.replace(content._replace(observed=new))
+    def arrivals(layout: Layout) -> dict[str, Any]:
+        found = {}
+        for name in values.keys() & set(layout.keys("observed")):
+            path = f"observed/{name}"
+            found |= {f"{path}/value": values[name], f"{path}/fresh": True}
+            found[f"{path}/seen"] = True
+        return found
 
-    return map_states(write, opt_state)
+    return write(opt_state, arrivals)
 
 
 def set_lr(opt_state: Any, learning_rate: Any) -> Any:
     """Sets the learning rate by hand; a compiled step is not traced again.
 
     The rate takes the place of the number or schedule in `inject(...)`; the scales of
-    the controllers go on multiplying it.
+    the controllers go on multiplying it. Where several parts of a tree own a rate, as
+    under `optax.partition`, all get it: pass one part to set that alone.
 
     Args:
       opt_state: Any tree that contains control states, as in `observe`.
@@ -86,32 +81,21 @@ def set_lr(opt_state: Any, learning_rate: Any) -> Any:
       >>> round(octl.read(state).learning_rate, 6)
       0.02
     """
-    if not any(
-        s.layout_names("hyperparams", "learning_rate") for s in states(opt_state)
-    ):
+    if not any(_owns_rate(state.layout) for state in states(opt_state)):
         raise TypeError(
             "`set_lr` found no learning rate that control owns. Build the optimizer "
             "with `control(inject(optax.adamw, learning_rate=...), ...)`."
         )
+    held = learning_rate is not None
 
-    def write(state: ControlState) -> ControlState:
-        content = state.content()
-        if "learning_rate" not in content.hyperparams:
-            return state
-        old = content.hyperparams["learning_rate"]
-        held = jnp.full_like(old.held, learning_rate is not None)
-        value = old.value if learning_rate is None else learning_rate
-        new = Hyperparameter(_like(old.value, value), held)
-        hyperparams = {**content.hyperparams, "learning_rate": new}
-        return state.replace(content._replace(hyperparams=hyperparams))
+    def rate(layout: Layout) -> dict[str, Any]:
+        if not _owns_rate(layout):
+            return {}
+        value = {"hyperparams/learning_rate/value": learning_rate} if held else {}
+        return {**value, "hyperparams/learning_rate/held": held}
 
-    return map_states(write, opt_state)
+    return write(opt_state, rate)
 
 
-def _seen(old: Observed, value: Any) -> Observed:
-    yes = jnp.ones_like(old.fresh)
-    return Observed(_like(old.value, value), yes, yes)
-
-
-def _like(old: Any, value: Any) -> Any:
-    return jnp.broadcast_to(jnp.asarray(value, jnp.float32), jnp.shape(old))
+def _owns_rate(layout: Layout) -> bool:
+    return "learning_rate" in layout.keys("hyperparams")

@@ -93,7 +93,7 @@ def read(opt_state: Any) -> Reading:
             "`read` found no control state. Pass the optimizer state of a `control`led "
             "optimizer, or what contains it."
         )
-    fetched = jax.device_get([(s.f32, s.i32) for s in map(_pure, found)])
+    fetched = jax.device_get([state.arrays() for state in found])
     readings = []
     for state, (f32, i32) in zip(found, fetched, strict=True):
         _check_fingerprint(state, i32)
@@ -181,13 +181,6 @@ def _reading(content: Content) -> Reading:
 def _with_groups(readings: list[Reading]) -> Reading:
     fields = {**vars(readings[0]), "groups": tuple(readings)}
     return Reading(**fields)
-
-
-def _pure(state: ControlState) -> ControlState:
-    def value(x: Any) -> Any:
-        return x.get_value() if hasattr(x, "get_value") else x
-
-    return ControlState(state.layout, value(state.f32), value(state.i32), ())
 
 
 def _plain(x: Any) -> Any:

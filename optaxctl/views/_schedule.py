@@ -24,14 +24,17 @@ class _ControlledSchedule:
         self._layout = Layout(jax.eval_shape(self._start))
 
     def init(self) -> ControlState:
-        packed = self._layout.pack(self._start())
-        return ControlState(self._layout, *packed, optax.EmptyState())
+        return self._packed(self._start())
 
     def update(self, state: ControlState, **extra: Any) -> ControlState:
-        return state.replace(self._advance(state, extra)[1])
+        return self._packed(self._advance(state, extra)[1])
 
     def __call__(self, state: ControlState, **extra: Any) -> F32:
         return self._advance(state, extra)[0]
+
+    def _packed(self, content: Content) -> ControlState:
+        arrays = self._layout.pack(content)
+        return ControlState(self._layout, *arrays, optax.EmptyState())
 
     def _start(self) -> Content:
         return initial(self._controller, measured=self._measured)
@@ -68,8 +71,8 @@ def as_schedule(
       the rate is then visible; pass the loss as `value=`.
 
     Raises:
-      TypeError: While tracing, if the controller moves another field, which would be
-        ignored here, or reads a signal that is not given.
+      TypeError: If the controller moves another field, which would be ignored here;
+        while tracing, if it reads a signal that is not given.
 
     Example:
       >>> import optax, optaxctl as octl

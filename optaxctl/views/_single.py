@@ -20,8 +20,8 @@ def clip_by(controller: Controller, *, axis_name: str | None = None) -> Control:
       A transformation for `optax.chain`, before the optimizer.
 
     Raises:
-      TypeError: While tracing, if the controller moves another field, which would be
-        ignored here, or reads a signal that is not given.
+      TypeError: If the controller moves another field, which would be ignored here;
+        while tracing, if it reads a signal that is not given.
 
     Example:
       >>> import optax, optaxctl as octl
@@ -44,8 +44,8 @@ def scale_by(controller: Controller, *, axis_name: str | None = None) -> Control
       A transformation for `optax.chain`, after the optimizer.
 
     Raises:
-      TypeError: While tracing, if the controller moves another field, which would be
-        ignored here, or reads a signal that is not given.
+      TypeError: If the controller moves another field, which would be ignored here;
+        while tracing, if it reads a signal that is not given.
 
     Example:
       >>> import optax, optaxctl as octl
@@ -76,8 +76,8 @@ def skip_if(
       A transformation.
 
     Raises:
-      TypeError: While tracing, if the controller moves another field, which would be
-        ignored here, or reads a signal that is not given.
+      TypeError: If the controller moves another field, which would be ignored here;
+        while tracing, if it reads a signal that is not given.
 
     Example:
       >>> import optax, optaxctl as octl

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from optaxctl._core.controllers import Controller, Signals, State
+from optaxctl._core.controllers import Controller, Signals, State, shape
 from optaxctl._core.counting import increment
-from optaxctl._core.decisions import Decision, decide, moved
+from optaxctl._core.decisions import Decision, moved
 from optaxctl._core.flags import Alarm
 from optaxctl._core.packing import Layout
 from optaxctl._core.types import F32, I32, Flag
@@ -58,19 +58,13 @@ class ControlState(NamedTuple):
     i32: jax.Array
     inner: Any
 
+    def arrays(self) -> tuple[jax.Array, jax.Array]:
+        """Returns the packed arrays, out of the variables that NNX keeps them in."""
+        return _value(self.f32), _value(self.i32)
+
     def content(self) -> Content:
         """Unpacks the arrays; leading axes, as under `vmap`, stay in front."""
-        return self.layout.unpack(_value(self.f32), _value(self.i32))
-
-    def layout_names(self, field: str, name: str | None = None) -> list[str]:
-        """Returns the names under a dict field of `Content`, without unpacking."""
-        paths = [slot.name.split("/") for slot in self.layout.slots]
-        names = sorted({path[1] for path in paths if path[0] == field})
-        return names if name is None else [n for n in names if n == name]
-
-    def replace(self, content: Content) -> "ControlState":
-        """Packs `content` in place of what was there."""
-        return ControlState(self.layout, *self.layout.pack(content), self.inner)
+        return self.layout.unpack(*self.arrays())
 
 
 def initial(
@@ -82,7 +76,7 @@ def initial(
 ) -> Content:
     """Returns the content before the first step."""
     state = controller.init()
-    shapes = jax.eval_shape(controller.update, _abstract(controller), state)[0]
+    _, neutral = shape(controller)
 
     def zero() -> I32:
         return jnp.zeros((), jnp.int32)
@@ -98,7 +92,7 @@ def initial(
         clipped=zero(),
         stop=zero(),
         alarms=zero(),
-        decision=jax.tree.map(jnp.array, decide(knobs=dict.fromkeys(shapes.knobs, 1))),
+        decision=neutral,
         signals={name: jnp.zeros((), jnp.float32) for name in measured},
         observed={
             n: Observed(jnp.zeros((), jnp.float32), no(), no()) for n in observed
@@ -140,27 +134,29 @@ def advance(
 
 
 def states(tree: Any) -> list[ControlState]:
-    """Returns every control state in a tree, outermost only, in tree order."""
+    """Returns every control state in a tree, an outer one before those inside it."""
     leaves = jax.tree.leaves(tree, is_leaf=_is_state)
-    return [leaf for leaf in leaves if _is_state(leaf)]
+    found = [leaf for leaf in leaves if _is_state(leaf)]
+    return [s for state in found for s in (state, *states(state.inner))]
 
 
-def map_states(fn: Callable[[ControlState], ControlState], tree: Any) -> Any:
-    """Returns `tree` with `fn` applied to every control state in it.
+def write(tree: Any, values: Callable[[Layout], dict[str, Any]]) -> Any:
+    """Returns `tree` with scalars replaced, by path, in every control state.
 
     Where the arrays live in variables, as in `nnx.Optimizer`, the variables are
     written in place and the same object is returned.
     """
 
-    def visit(leaf: Any) -> Any:
-        if not _is_state(leaf):
-            return leaf
-        new = fn(leaf)
-        if not hasattr(leaf.f32, "set_value"):
-            return new
-        leaf.f32.set_value(new.f32)
-        leaf.i32.set_value(new.i32)
-        return leaf
+    def visit(state: Any) -> Any:
+        if not _is_state(state):
+            return state
+        f32, i32 = state.layout.write(*state.arrays(), values(state.layout))
+        inner = jax.tree.map(visit, state.inner, is_leaf=_is_state)
+        if not hasattr(state.f32, "set_value"):
+            return ControlState(state.layout, f32, i32, inner)
+        state.f32.set_value(f32)
+        state.i32.set_value(i32)
+        return state
 
     mapped = jax.tree.map(visit, tree, is_leaf=_is_state)
     in_place = any(hasattr(state.f32, "set_value") for state in states(tree))
@@ -187,11 +183,3 @@ def _is_state(x: Any) -> bool:
 
 def _value(x: Any) -> Any:
     return x.get_value() if hasattr(x, "get_value") else x
-
-
-def _abstract(controller: Controller) -> dict[str, Any]:
-    """Signals of the right names and types, for tracing without a step."""
-    integers = {"step", "accepted"}
-    names = {n: jnp.int32 if n in integers else jnp.float32 for n in controller.signals}
-    flags = {f"fresh/{name}": jnp.bool_ for name in controller.signals}
-    return {n: jax.ShapeDtypeStruct((), t) for n, t in (names | flags).items()}

@@ -1,0 +1,1 @@
+"""The few lines that a front end needs; most need none, see `examples/`."""

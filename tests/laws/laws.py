@@ -1,0 +1,303 @@
+"""The laws of every controller, as functions of an `Example` that raise if it fails.
+
+A law asserts; what JAX itself refuses, such as a Python `if` on a traced value, is
+raised as it is.
+"""
+
+import enum
+import inspect
+from functools import partial
+from typing import Any, get_args, get_origin, get_type_hints
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from optaxctl._core.decisions import decide, moved
+from tests.laws.registry import Example
+from tests.laws.tape import (
+    BROKEN_FROM_THE_START,
+    COUNTS,
+    POISON,
+    STEPS,
+    TAPE,
+    rows,
+    run,
+    scan,
+    stack,
+)
+
+DTYPES = ("float32", "int32", "bool")
+MAX_STATE_BYTES = 4096
+
+
+def state_is_a_fixed_point(example: Example) -> None:
+    """Shape, dtype and weak type never change, eager or compiled."""
+    c, row = example.build(), next(rows())
+    start = c.init()
+    kind = _avals(start)
+    assert all(dtype in DTYPES and not weak for _, dtype, weak in kind), kind
+    for state in (
+        jax.jit(c.init)(),
+        c.update(row, start)[1],
+        jax.jit(c.update)(row, start)[1],
+    ):
+        assert jax.tree.structure(state) == jax.tree.structure(start)
+        assert _avals(state) == kind
+    assert_same(jax.jit(c.init)(), start)
+
+
+def annotations_are_true(example: Example) -> None:
+    """Every leaf is what the fields of its NamedTuple say."""
+    c, row = example.build(), next(rows())
+    for state in (
+        c.init(),
+        c.update(row, c.init())[1],
+        jax.jit(c.update)(row, c.init())[1],
+    ):
+        _check_annotations(state)
+
+
+def n_updates_are_one_trace(example: Example) -> None:
+    c, traces = example.build(), []
+
+    def counted(row: Any, state: Any) -> Any:
+        traces.append(1)
+        return c.update(row, state)
+
+    update, state = jax.jit(counted), c.init()
+    for row in rows():
+        _, state = update(row, state)
+    assert len(traces) == 1
+
+
+def jit_is_scan_is_vmap(example: Example) -> None:
+    """Flags and counters are equal, floats to a few ulp: sums in another order."""
+    c = example.build()
+    update, state, steps = jax.jit(c.update), c.init(), []
+    for row in rows():
+        decision, state = update(row, state)
+        steps.append((decision, state))
+    both = {n: np.stack([TAPE[n], BROKEN_FROM_THE_START[n]]) for n in TAPE}
+    scanned = run(c)[:2]
+    mapped = jax.jit(jax.vmap(lambda tape: scan(c, tape)[:2]))(both)
+    assert_near(stack(steps), scanned)
+    assert_near(jax.tree.map(lambda x: x[0], mapped), scanned)
+    assert_near(jax.tree.map(lambda x: x[1], mapped), run(c, BROKEN_FROM_THE_START)[:2])
+
+
+def eager_is_near_jit(example: Example) -> None:
+    """One step from each state; XLA fuses, so bit-exactness is not claimed."""
+    c = example.build()
+    update, state = jax.jit(c.update), c.init()
+    for row in rows():
+        eager, compiled = c.update(row, state), update(row, state)
+        assert_near(eager, compiled, rtol=1e-5)
+        state = compiled[1]
+
+
+def buffers_can_be_donated(example: Example) -> None:
+    c = example.build()
+    update, state, steps = jax.jit(c.update, donate_argnums=1), c.init(), []
+    for row in rows():
+        decision, state = update(row, state)
+        steps.append(jax.tree.map(np.array, decision))
+    assert_near(stack(steps), run(c)[0])
+
+
+def has_no_effects(example: Example) -> None:
+    """No effect and no callback: nothing that reaches the host from inside a step."""
+    c = example.build()
+    jaxpr = jax.make_jaxpr(partial(scan, c))(dict(TAPE))
+    assert not jaxpr.effects
+    assert "callback" not in str(jaxpr)
+
+
+def state_is_bounded(example: Example) -> None:
+    """At most 4 KiB, no leaf without elements, the same size in every step."""
+    c = example.build()
+    state = c.init()
+    size = _nbytes(state)
+    assert size <= MAX_STATE_BYTES
+    assert all(np.size(leaf) for leaf in jax.tree.leaves(state))
+    for row in rows():
+        _, state = c.update(row, state)
+        assert _nbytes(state) == size
+
+
+def is_never_poisoned(example: Example) -> None:
+    """No NaN in any decision or state, and factors that make sense."""
+    c = example.build()
+    for tape in (TAPE, BROKEN_FROM_THE_START):
+        decisions, states, _ = run(c, tape)
+        for leaf in _floats((decisions, states)).values():
+            assert not np.isnan(leaf).any()
+        assert np.all(np.isfinite(decisions.lr_scale) & (decisions.lr_scale >= 0))
+        assert np.all(decisions.clip_norm > 0)
+
+
+def a_nonfinite_step_leaves_statistics(example: Example) -> None:
+    """From every state of the tape, for NaN, +inf and -inf, bit for bit."""
+    c = example.build()
+    states = run(c)[1]
+    statistics = {
+        path: leaf
+        for path, leaf in _floats(states).items()
+        if not example.last_values & set(path.split("/"))
+    }
+    counts = {n: TAPE[n] + 1 for n in COUNTS}
+    for poison in POISON:
+        broken = {n: np.full(STEPS, poison, np.float32) for n in TAPE.keys() - COUNTS}
+        _, after = jax.jit(jax.vmap(c.update))({**counts, **broken}, states)
+        assert_same({path: _floats(after)[path] for path in statistics}, statistics)
+
+
+def moves_only_its_fields(example: Example) -> None:
+    """Other fields are neutral constants; its own really move on the tape."""
+    c = example.build()
+    decision, _ = c.update(next(rows()), c.init())
+    assert moved(decision) == example.moves
+    decisions, neutral = run(c)[0], decide()
+    for field in set(decisions._fields) - {"knobs"}:
+        moves = np.any(getattr(decisions, field) != getattr(neutral, field))
+        assert moves == (field in example.moves), field
+
+
+def gauges_are_sound(example: Example) -> None:
+    """Scalars under constant names that are never NaN; counts are never negative."""
+    c = example.build()
+    names = c.gauges(c.init()).keys()
+    assert names
+    for tape in (TAPE, BROKEN_FROM_THE_START):
+        gauges = run(c, tape)[2]
+        assert gauges.keys() == names
+        for name, gauge in {**gauges, **_first(c)}.items():
+            assert gauge.dtype in DTYPES, name
+            assert gauge.shape in ((STEPS,), ()), name
+            assert not np.isnan(gauge).any(), name
+            assert gauge.dtype != "int32" or np.all(gauge >= 0), name
+
+
+def a_missing_signal_is_named(example: Example) -> None:
+    """At trace time, with the controller, the signal and the closest one given."""
+    c = example.build()
+    enough = {
+        n: x for n, x in next(rows()).items() if n in c.signals | example.reads_more
+    }
+    jax.eval_shape(c.update, enough, c.init())
+    assert c.signals
+    for name in c.signals:
+        misspelt = name[:-1]
+        given = {misspelt if n == name else n: x for n, x in enough.items()}
+        message = _type_error(c, given)
+        for word in (example.who, name, misspelt):
+            assert f"`{word}`" in message, message
+
+
+def hyperparameters_can_be_swept(example: Example) -> None:
+    """`vmap` over the factory decides as the factory called once for each value."""
+    for name, value in example.arguments.items():
+        if not isinstance(value, (int, float)) or isinstance(value, (bool, enum.Enum)):
+            continue
+        values = [value, example.variations[name]]
+        swept = jax.jit(
+            jax.vmap(lambda v, name=name: scan(example.build(**{name: v}))[0])
+        )
+        decisions = swept(jnp.asarray(values))
+        for i, v in enumerate(values):
+            alone = run(example.build(**{name: v}))[0]
+            assert_near(jax.tree.map(lambda x, i=i: x[i], decisions), alone)
+
+
+def every_argument_matters(example: Example) -> None:
+    """Each argument of the factory, changed alone, changes some decision."""
+    parameters = inspect.signature(example.factory).parameters.keys()
+    assert parameters == example.arguments.keys() == example.variations.keys()
+    usual = run(example.build())[0]
+    for name, value in example.variations.items():
+        other = run(example.build(**{name: value}))[0]
+        pairs = zip(jax.tree.leaves(usual), jax.tree.leaves(other), strict=True)
+        assert any(np.any(a != b) for a, b in pairs), name
+
+
+def assert_same(actual: Any, expected: Any) -> None:
+    """Asserts equality bit for bit, NaN and the sign of zero included."""
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    pairs = zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True)
+    for a, b in pairs:
+        a, b = np.asarray(a), np.asarray(b)
+        assert (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
+
+
+def assert_near(actual: Any, expected: Any, rtol: float = 1e-6) -> None:
+    """Asserts equal flags and counters and floats to `rtol`, absolute below 1."""
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    pairs = zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True)
+    for a, b in pairs:
+        a, b = np.asarray(a), np.asarray(b)
+        exact = a.dtype != np.float32
+        np.testing.assert_allclose(
+            a, b, rtol=0 if exact else rtol, atol=0 if exact else rtol
+        )
+
+
+def _avals(tree: Any) -> list[tuple[Any, str, bool]]:
+    avals = [jax.typeof(leaf) for leaf in jax.tree.leaves(tree)]
+    return [(aval.shape, str(aval.dtype), aval.weak_type) for aval in avals]
+
+
+def _floats(tree: Any) -> dict[str, np.ndarray]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    named = {jax.tree_util.keystr(p, simple=True, separator="/"): x for p, x in leaves}
+    return {path: np.asarray(x) for path, x in named.items() if x.dtype == np.float32}
+
+
+def _nbytes(state: Any) -> int:
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+
+
+def _first(c: Any) -> dict[str, Any]:
+    return {f"{name} at first": gauge for name, gauge in c.gauges(c.init()).items()}
+
+
+def _type_error(c: Any, given: Any) -> str:
+    try:
+        jax.eval_shape(c.update, given, c.init())
+    except TypeError as error:
+        return str(error)
+    raise AssertionError(f"a missing signal was not noticed among {sorted(given)}")
+
+
+def _check_annotations(value: Any, hint: Any = Any) -> None:
+    if get_origin(hint) is dict:
+        for item in value.values():
+            _check_annotations(item, get_args(hint)[1])
+    elif isinstance(value, dict):
+        for item in value.values():
+            _check_annotations(item)
+    elif isinstance(value, tuple):
+        assert hint is Any or isinstance(value, hint), (value, hint)
+        for name, inner in get_type_hints(type(value)).items():
+            _check_annotations(getattr(value, name), inner)
+    else:
+        assert hint is not Any, f"a leaf without a type: {value!r}"
+        assert isinstance(value, hint), f"{value!r} is no {hint}"
+
+
+LAWS = (
+    state_is_a_fixed_point,
+    annotations_are_true,
+    n_updates_are_one_trace,
+    jit_is_scan_is_vmap,
+    eager_is_near_jit,
+    buffers_can_be_donated,
+    has_no_effects,
+    state_is_bounded,
+    is_never_poisoned,
+    a_nonfinite_step_leaves_statistics,
+    moves_only_its_fields,
+    gauges_are_sound,
+    a_missing_signal_is_named,
+    hyperparameters_can_be_swept,
+    every_argument_matters,
+)

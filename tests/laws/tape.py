@@ -1,0 +1,75 @@
+"""One run for every law: it falls, is poisoned, stalls, and falls again."""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from optaxctl import Controller, Decision
+
+Tape = Mapping[str, np.ndarray]
+
+POISON = (np.nan, np.inf, -np.inf)
+COUNTS = {"step", "accepted"}
+
+
+def _signal(high: float, low: float, spike: float, shift: int) -> np.ndarray:
+    fall = np.geomspace(high, low, 16)
+    stall = low * (1 + 0.02 * np.sin(np.arange(20)) ** 2)
+    stall[6] = stall[7]
+    stall[10] *= spike
+    again = np.geomspace(low, low / 5, 16)
+    rest = np.roll(np.concatenate([stall, [np.nan, np.nan], again]), shift)
+    end = np.full(18, low / 5)
+    end[9] *= spike
+    return np.concatenate([fall, POISON, rest, end]).astype(np.float32)
+
+
+def _tape() -> Tape:
+    floats = {
+        "loss": _signal(4.0, 1.0, 60.0, 0),
+        "val_loss": _signal(7.0, 2.0, 30.0, 3),
+        "grad_norm": _signal(9.0, 3.0, 90.0, 0),
+    }
+    step = np.arange(floats["loss"].size, dtype=np.int32)
+    healthy = np.isfinite(floats["loss"])
+    accepted = np.concatenate([[0], np.cumsum(healthy)[:-1]]).astype(np.int32)
+    return {**floats, "step": step, "accepted": accepted}
+
+
+TAPE = _tape()
+STEPS = TAPE["step"].size
+FIRST_POISON = int(np.argmin(np.isfinite(TAPE["loss"])))
+BROKEN_FROM_THE_START: Tape = {
+    name: column if name in COUNTS else np.roll(column, -FIRST_POISON)
+    for name, column in TAPE.items()
+}
+
+
+def rows(tape: Tape = TAPE) -> Iterator[dict[str, jax.Array]]:
+    """Yields the signals of one step after another."""
+    for step in range(tape["step"].size):
+        yield {name: jnp.asarray(column[step]) for name, column in tape.items()}
+
+
+def scan(controller: Controller, tape: Any = TAPE) -> tuple[Decision, Any, Any]:
+    """Returns the decisions, states and gauges of every step; traceable."""
+
+    def body(state: Any, row: Any) -> Any:
+        decision, state = controller.update(row, state)
+        return state, (decision, state, controller.gauges(state))
+
+    return jax.lax.scan(body, controller.init(), dict(tape))[1]
+
+
+def run(controller: Controller, tape: Tape = TAPE) -> tuple[Decision, Any, Any]:
+    """Does as `scan`, compiled."""
+    return jax.jit(partial(scan, controller))(dict(tape))
+
+
+def stack(trees: list[Any]) -> Any:
+    """Returns one tree of arrays with a leading axis of steps."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
