@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.laws.test_laws import ALL_LAWS
+
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = sorted(
     [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
@@ -75,3 +77,9 @@ def test_reference_is_what_the_docstrings_say() -> None:
     generator = runpy.run_path(str(ROOT / "docs" / "reference" / "generate.py"))
     written = (ROOT / "docs" / "reference" / "index.md").read_text(encoding="utf-8")
     assert written == generator["page"](), "run `python docs/reference/generate.py`"
+
+
+def test_every_law_is_explained() -> None:
+    page = (ROOT / "docs" / "concepts" / "laws.md").read_text(encoding="utf-8")
+    explained = re.findall(r"^\| `(\w+)`", page, re.MULTILINE)
+    assert sorted(explained) == sorted(law.__name__ for law in ALL_LAWS)

@@ -43,12 +43,22 @@ def page() -> str:
         rows = [_row(n, v) for n, v in named.items() if _section(v) == section]
         parts.append(f"\n## {section}\n\n| | |\n|---|---|\n{''.join(rows)}")
     for name, module in modules.items():
-        rows = [_row(f"{name}.{n}", getattr(module, n)) for n in sorted(module.__all__)]
+        rows = [_row(f"{name}.{n}", v) for n, v in sorted(members(module).items())]
         parts.append(
             f"\n## `octl.{name}`\n\n{_summary(module)}\n\n"
             f"| | |\n|---|---|\n{''.join(rows)}"
         )
     return "".join(parts)
+
+
+def members(module: types.ModuleType) -> dict[str, Any]:
+    """Returns what a module defines for others, in it or in files of its own."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and getattr(value, "__module__", "").startswith(module.__name__)
+    }
 
 
 def _row(name: str, value: Any) -> str:

@@ -106,8 +106,8 @@ class TrainState(train_state.TrainState):
           **fields: Values of further fields.
 
         Returns:
-          The state. Its `step` is an int32 array, where Flax's is a Python int, which
-          traces a jitted step twice.
+          The state. Its `step` is an int32 array from the start, where Flax's begins as
+          a Python int, so the type of the state never changes.
         """
         state = super().create(apply_fn=apply_fn, params=params, tx=tx, **fields)
         return state.replace(step=jnp.zeros((), jnp.int32))

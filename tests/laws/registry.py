@@ -1,14 +1,16 @@
 """Every public controller, and what the laws need to know of it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from inspect import BoundArguments, signature
-from typing import Any, NamedTuple
+from typing import Any
 
 import optaxctl as octl
 from optaxctl import Controller, StopReason
 
 
-class Example(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Example:
     """A controller factory with arguments under which it acts on the shared tape.
 
     Attributes:
@@ -16,19 +18,19 @@ class Example(NamedTuple):
       arguments: A value for every argument, by name.
       variations: Another value for every argument; each alone changes some decision.
       moves: The fields of `Decision` that it moves.
-      who: The name it gives itself in errors.
-      last_values: Names in the state of what it last saw or decided. All other float32
-        leaves are statistics, which a non-finite step must leave bit-identical.
-      reads_more: Signals of the views that its predicate reads, undeclared.
+      readers: For every signal that it reads, the name of the reader in errors.
+      last_values: Names in the state of what was last seen or decided. All other
+        float32 leaves are statistics, which a non-finite step leaves bit-identical.
+      declarations: Arguments that say something and decide nothing.
     """
 
     factory: Callable[..., Controller]
     arguments: dict[str, Any]
     variations: dict[str, Any]
     moves: set[str]
-    who: str
-    last_values: set[str] = set()
-    reads_more: set[str] = set()
+    readers: dict[str, str]
+    last_values: frozenset[str] = frozenset()
+    declarations: frozenset[str] = frozenset()
 
     def build(self, **changes: Any) -> Controller:
         call = BoundArguments(signature(self.factory), {**self.arguments, **changes})
@@ -46,8 +48,8 @@ EXAMPLES = {
         {"schedule": octl.schedules.cosine(60)},
         {"schedule": octl.schedules.cosine(30)},
         moves={"lr_scale"},
-        who="lr.follow",
-        last_values={"factor"},
+        readers={"accepted": "lr.follow"},
+        last_values=frozenset({"factor"}),
     ),
     "lr.plateau": Example(
         octl.lr.plateau,
@@ -74,7 +76,7 @@ EXAMPLES = {
             **_IMPROVEMENT,
         },
         moves={"lr_scale"},
-        who="lr.plateau",
+        readers={"loss": "lr.plateau"},
     ),
     "clip.zscore": Example(
         octl.clip.zscore,
@@ -97,8 +99,8 @@ EXAMPLES = {
             "eps": 10.0,
         },
         moves={"clip_norm"},
-        who="clip.zscore",
-        last_values={"limit"},
+        readers={"grad_norm": "clip.zscore"},
+        last_values=frozenset({"limit"}),
     ),
     "stop.patience": Example(
         octl.stop.patience,
@@ -112,57 +114,61 @@ EXAMPLES = {
         },
         {"updates": 2, "monitor": "val_loss", "nonfinite": "ignore", **_IMPROVEMENT},
         moves={"stop"},
-        who="stop.patience",
+        readers={"loss": "stop.patience"},
     ),
     "watch.nonfinite": Example(
         octl.watch.nonfinite,
         {"monitors": ("loss",), "updates": 2},
         {"monitors": ("loss", "val_loss"), "updates": 1},
         moves={"alarm"},
-        who="watch.nonfinite",
+        readers={"loss": "watch.nonfinite"},
     ),
     "watch.spike": Example(
         octl.watch.spike,
-        {"threshold": 3.0, "monitor": "loss", "scale": "log", "decay": 0.9},
+        {"threshold": 7.0, "monitor": "loss", "scale": "log", "decay": 0.9},
         {"threshold": 50.0, "monitor": "val_loss", "scale": "linear", "decay": 0.05},
         moves={"alarm"},
-        who="watch.spike",
-        last_values={"z"},
+        readers={"loss": "watch.spike"},
+        last_values=frozenset({"z"}),
     ),
     "after": Example(
         octl.after,
         {"updates": 25, "controller": _PATIENT},
         {"updates": 5, "controller": octl.stop.patience(9, monitor="loss")},
         moves={"stop"},
-        who="stop.patience",
+        readers={"loss": "stop.patience"},
     ),
     "every": Example(
         octl.every,
         {"updates": 2, "controller": _PATIENT},
         {"updates": 3, "controller": octl.stop.patience(2, monitor="loss")},
         moves={"stop"},
-        who="stop.patience",
-        last_values={"decision"},
+        readers={"loss": "stop.patience"},
+        last_values=frozenset({"decision"}),
     ),
     "start_at": Example(
         octl.start_at,
         {"updates": 25, "controller": _CLIP},
         {"updates": 5, "controller": octl.clip.zscore(1.0, warmup_updates=3)},
         moves={"clip_norm"},
-        who="clip.zscore",
-        last_values={"decision", "limit"},
+        readers={"grad_norm": "clip.zscore"},
+        last_values=frozenset({"decision", "limit"}),
     ),
     "when": Example(
         octl.when,
-        {"predicate": lambda signals: signals["step"] % 3 != 1, "controller": _CLIP},
+        {
+            "predicate": lambda signals: signals["val_loss"] < 5,
+            "controller": _CLIP,
+            "reads": ("val_loss",),
+        },
         {
             "predicate": lambda signals: signals["step"] > 40,
             "controller": octl.clip.zscore(1.0, warmup_updates=3),
         },
         moves={"clip_norm"},
-        who="clip.zscore",
-        last_values={"decision", "limit"},
-        reads_more={"step"},
+        readers={"grad_norm": "clip.zscore", "val_loss": "when"},
+        last_values=frozenset({"decision", "limit"}),
+        declarations=frozenset({"reads"}),
     ),
     "smooth": Example(
         octl.smooth,
@@ -176,7 +182,7 @@ EXAMPLES = {
         },
         {"controller": _PATIENT, "monitor": "val_loss", "decay": 0.95},
         moves={"stop", "lr_scale"},
-        who="smooth",
+        readers={"loss": "smooth", "val_loss": "stop.patience"},
     ),
     "respond": Example(
         octl.respond,
@@ -199,22 +205,22 @@ EXAMPLES = {
             "recover": 0,
         },
         moves={"alarm", "skip", "rewind", "lr_scale", "clip_norm", "stop"},
-        who="watch.spike",
-        last_values={"z"},
+        readers={"loss": "watch.spike"},
+        last_values=frozenset({"z"}),
     ),
     "together": Example(
         octl.together,
         {"controllers": {"stop": _PATIENT, "clip": _CLIP, "watch": _SPIKE}},
         {"controllers": {"stop": _PATIENT, "clip": _CLIP}},
         moves={"stop", "clip_norm", "alarm"},
-        who="stop.patience",
-        last_values={"limit", "z"},
+        readers={"loss": "stop.patience", "grad_norm": "clip.zscore"},
+        last_values=frozenset({"limit", "z"}),
     ),
     "guard": Example(
         octl.guard,
         {"monitors": ("loss", "grad_norm")},
         {"monitors": ("loss", "val_loss")},
         moves={"skip", "alarm"},
-        who="watch.nonfinite",
+        readers={"loss": "watch.nonfinite", "grad_norm": "watch.nonfinite"},
     ),
 }

@@ -6,12 +6,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 import orbax.checkpoint as ocp
 
 import optaxctl as octl
-from tests.laws.laws import assert_same
+from tests.laws.compare import assert_same
 from tests.laws.registry import Example
 from tests.laws.tape import COUNTS, rows
 

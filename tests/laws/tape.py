@@ -1,7 +1,6 @@
 """One run for every law: it falls, is poisoned, stalls, and falls again."""
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import Any
 
 import jax
@@ -63,11 +62,6 @@ def scan(controller: Controller, tape: Any = TAPE) -> tuple[Decision, Any, Any]:
         return state, (decision, state, controller.gauges(state))
 
     return jax.lax.scan(body, controller.init(), dict(tape))[1]
-
-
-def run(controller: Controller, tape: Tape = TAPE) -> tuple[Decision, Any, Any]:
-    """Does as `scan`, compiled."""
-    return jax.jit(partial(scan, controller))(dict(tape))
 
 
 def stack(trees: list[Any]) -> Any:

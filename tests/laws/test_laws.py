@@ -1,6 +1,5 @@
 """Every law holds for every public controller."""
 
-import inspect
 import types
 from collections.abc import Iterator
 from typing import Any, get_type_hints
@@ -26,14 +25,16 @@ def test_every_public_controller_is_registered() -> None:
 
 
 def _public_factories() -> Iterator[str]:
-    for name in octl.__all__:
+    for name, value in _public_names():
+        is_function = isinstance(value, types.FunctionType)
+        if is_function and get_type_hints(value).get("return") is octl.Controller:
+            yield name
+
+
+def _public_names() -> Iterator[tuple[str, Any]]:
+    for name in dir(octl):
         value = getattr(octl, name)
-        members = (
-            {f"{name}.{n}": getattr(value, n) for n in getattr(value, "__all__", ())}
-            if isinstance(value, types.ModuleType)
-            else {name: value}
-        )
-        for path, member in members.items():
-            if inspect.isfunction(member):
-                if get_type_hints(member).get("return") is octl.Controller:
-                    yield path
+        yield name, value
+        if isinstance(value, types.ModuleType):
+            for member in getattr(value, "__all__", ()):
+                yield f"{name}.{member}", getattr(value, member)

@@ -11,7 +11,7 @@ from tests.oracles._cases import OUTCOMES, TABLE
 @pytest.fixture(scope="session")
 def oracles(request: pytest.FixtureRequest) -> Path:
     """The directory that `--oracles` names."""
-    return request.config.getoption("--oracles")
+    return Path(request.config.getoption("--oracles") or "")
 
 
 def pytest_terminal_summary(

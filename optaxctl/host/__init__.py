@@ -1,0 +1,1 @@
+"""What touches the disk or waits for the device; import its modules."""

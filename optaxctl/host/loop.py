@@ -1,0 +1,208 @@
+"""A training loop to use, or to copy and change: a generator that owns no magic."""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import jax
+
+from optaxctl._core.checks import count, did_you_mean
+from optaxctl._core.types import Mode
+from optaxctl.host._epoch import Epoch
+from optaxctl.host.checkpoint import Checkpoints
+from optaxctl.views._best import keep_best
+from optaxctl.views._observe import observe
+from optaxctl.views._read import Reading, read
+from optaxctl.views._state import states
+
+Carry = Any
+"""What a step carries on: a pytree, or objects that it changes in place."""
+
+
+def epochs(
+    step: Callable[[Carry, Any], Carry | None],
+    carry: Carry,
+    batches: Callable[[int], Iterable[Any]],
+    *,
+    evaluate: Callable[[Carry], dict[str, Any]],
+    max_epochs: int,
+    monitor: str = "val_loss",
+    mode: Mode = "min",
+    checkpoints: Checkpoints | None = None,
+    save_every: int = 1,
+    params: Callable[[Any], Any] = lambda tree: tree[0],
+    pure: Callable[[Carry], Any] = lambda carry: carry,
+    restore: Callable[[Carry, Any], Carry | None] = lambda carry, tree: tree,
+) -> Iterator[Epoch]:
+    """Trains, and yields once an epoch, so that the `for` loop stays the user's.
+
+    An epoch is: step through `batches(n)`, `evaluate`, hand the metrics that were
+    declared in `control(..., observed=...)` to the controllers, keep the parameters if
+    `monitor` is the best so far (a NaN never is), and save every `save_every` epochs
+    and at the end. The controllers answer in the step that follows an evaluation, so
+    the record of an epoch is yielded after the first step of the next; the device is
+    waited for there and at the end of an epoch, never in between.
+
+    If `checkpoints` holds one, the run goes on from it. It ends as it would have ended
+    uninterrupted, bit for bit, if `batches` depends on nothing but n.
+
+    Args:
+      step: Takes the carry and a batch and returns the new carry, or None if it changes
+        the carry in place, as NNX does. Jit it yourself.
+      carry: Where to begin: (params, opt_state), a TrainState, (model, optimizer), ...
+        with a `control`led optimizer in it.
+      batches: The batches of epoch n, counted from 0.
+      evaluate: Takes the carry and returns metrics by name.
+      max_epochs: Epochs to do at most, >= 1.
+      monitor: The metric that decides which parameters are best.
+      mode: Whether lower ("min") or higher ("max") values of it are better.
+      checkpoints: Where to save and to go on from, if anywhere.
+      save_every: Epochs from one checkpoint to the next, >= 1.
+      params: Takes the pure carry and returns what to keep of the best epoch; the
+        first of a tuple by default.
+      pure: Takes the carry and returns it as a pytree of arrays. For NNX,
+        `lambda carry: nnx.as_pure(nnx.state(carry))`.
+      restore: Takes the carry and such a pytree and puts it back, as `step` does. For
+        NNX, `nnx.update`.
+
+    Yields:
+      An `Epoch` each. The last one has a `reason`.
+
+    Raises:
+      TypeError: If there is no `control` in the carry, or `evaluate` leaves out
+        `monitor` or a metric that the controllers wait for.
+      ValueError: If an epoch has no batches, or the checkpoint does not fit.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, optax, optaxctl as octl
+      >>> stopper = octl.stop.patience(3)
+      >>> tx = octl.control(optax.sgd(0.4), stopper, observed=("val_loss",))
+      >>> def loss(w):
+      ...     return jnp.maximum((w - 3) ** 2, 0.5)
+      >>> @jax.jit
+      ... def step(carry, batch):
+      ...     w, opt_state = carry
+      ...     return octl.apply_gradients(tx, jax.grad(loss)(w), opt_state, w)
+      >>> w = jnp.array(0.0)
+      >>> for epoch in octl.loop.epochs(
+      ...     step,
+      ...     (w, tx.init(w)),
+      ...     batches=lambda n: range(2),
+      ...     evaluate=lambda carry: {"val_loss": loss(carry[0])},
+      ...     max_epochs=20,
+      ... ):
+      ...     print(epoch.reason or f"{epoch.number}: {epoch.best}")
+      1: 0.5
+      2: 0.5
+      3: 0.5
+      val_loss has not beaten 0.5 for 3 checks; stopping at step 9.
+    """
+    count("loop.epochs", max_epochs=max_epochs, save_every=save_every)
+    keeper = keep_best(mode)
+    keep = jax.jit(keeper.update)
+    kept = keeper.init(params(pure(carry)))
+    rates: tuple[float, float] | None = None
+    record: Epoch | None = None
+    saved: int | None = None
+
+    def describe(number: int, metrics: dict[str, float], seconds: float) -> Epoch:
+        best, seen, since = jax.device_get((keeper.value(kept), *kept.record[1:]))
+        return Epoch(
+            number=number,
+            max_epochs=max_epochs,
+            metrics=metrics,
+            monitor=monitor,
+            best=float(best) if seen else None,
+            since_best=int(since),
+            best_params=kept.params,
+            lr_range=rates,
+            seconds=seconds,
+            reading=reading,
+            carry=carry,
+        )
+
+    def save(record: Epoch) -> None:
+        nonlocal saved
+        if checkpoints is not None and saved != record.step:
+            told = {n: getattr(record, n) for n in ("number", "metrics", "seconds")}
+            tree = {"carry": pure(carry), "best": kept}
+            checkpoints.save(record.step, tree, {"epoch": told, "rates": rates})
+            saved = record.step
+
+    if checkpoints is not None and checkpoints.latest() is not None:
+        tree, notes = checkpoints.restore({"carry": pure(carry), "best": kept})
+        carry = _moved(carry, restore(carry, tree["carry"]))
+        kept = tree["best"]
+        rates = tuple(notes["rates"]) if notes["rates"] else None
+        reading = read(carry)
+        record = describe(**notes["epoch"])
+        saved = record.step
+
+    start = record.number if record else 0
+    for n in range(start, start if record and record.stopped else max_epochs):
+        began = time.perf_counter()
+        stream = iter(batches(n))
+        carry = _moved(carry, step(carry, _first(stream, n)))
+        reading = read(carry)
+        rates = _widened(rates, reading)
+        if record:
+            record = replace(record, reading=reading, lr_range=rates, carry=carry)
+            if record.stopped:
+                break
+            paused = time.perf_counter()
+            yield record
+            began += time.perf_counter() - paused
+        for batch in stream:
+            carry = _moved(carry, step(carry, batch))
+
+        metrics = {name: float(value) for name, value in evaluate(carry).items()}
+        declared = _declared(carry)
+        _check(metrics, monitor, declared)
+        carry = observe(carry, **{name: metrics[name] for name in declared})
+        _, kept = keep(metrics[monitor], params(pure(carry)), kept)
+        reading = read(carry)
+        rates = _widened(rates, reading)
+        record = describe(n + 1, metrics, time.perf_counter() - began)
+        if record.number % save_every == 0:
+            save(record)
+
+    if record:
+        save(record)
+        yield record
+
+
+def _moved(carry: Carry, new: Carry | None) -> Carry:
+    return carry if new is None else new
+
+
+def _first(stream: Iterator[Any], n: int) -> Any:
+    for batch in stream:
+        return batch
+    raise ValueError(f"`batches({n})` gave no batch; an epoch needs one.")
+
+
+def _widened(
+    rates: tuple[float, float] | None, reading: Reading
+) -> tuple[float, float] | None:
+    if reading.learning_rate is None:
+        return rates
+    low, high = rates or (math.inf, -math.inf)
+    return min(low, reading.learning_rate), max(high, reading.learning_rate)
+
+
+def _declared(carry: Carry) -> list[str]:
+    """Returns the names that `control(..., observed=...)` waits for."""
+    return sorted({n for state in states(carry) for n in state.layout.keys("observed")})
+
+
+def _check(metrics: dict[str, float], monitor: str, declared: list[str]) -> None:
+    """A controller that waits in vain would never act, so it is told at once."""
+    readers = dict.fromkeys(declared, "the controllers wait for it")
+    for name, why in {monitor: "`monitor` names it", **readers}.items():
+        if name not in metrics:
+            raise TypeError(
+                f"`evaluate` returned {', '.join(metrics) or 'nothing'} but not "
+                f"`{name}`, and {why}.{did_you_mean(name, metrics)}"
+            )

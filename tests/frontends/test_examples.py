@@ -1,0 +1,32 @@
+"""Every example runs, and says what it did."""
+
+import pathlib
+import runpy
+
+import pytest
+
+EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
+
+SAYS = {
+    "raw_optax": ["refused 1  alarms nonfinite_loss, nonfinite_gradient", "final loss"],
+    "linen_train_state": ["stopped by patience", "accuracy 9"],
+    "nnx_optimizer": ["step 600", "learning rate", "patience left"],
+    "equinox_model": ["learning rate 1e-03", "three rates, 1 trace"],
+    "haiku_model": ["alarms: loss_spike, gradient_spike", "299 steps, 1 refused"],
+}
+
+
+def test_every_example_is_here():
+    # The digits run has its own test: it is the main job.
+    found = {path.stem for path in EXAMPLES.glob("*.py")} - {"digits_nnx"}
+    assert found == set(SAYS)
+
+
+@pytest.mark.parametrize("name", SAYS)
+def test_an_example_is_short_and_says_what_it_did(name, capsys):
+    path = EXAMPLES / f"{name}.py"
+    assert len(path.read_text().splitlines()) < 80
+    runpy.run_path(str(path))["main"]()
+    printed = capsys.readouterr().out
+    for words in SAYS[name]:
+        assert words in printed
