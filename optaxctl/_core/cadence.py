@@ -1,5 +1,6 @@
 """When a controller is updated, and what holds in between."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -95,7 +96,8 @@ def fresh_only(controller: Controller, observed: frozenset[str]) -> Controller:
         )
 
     def fresh(signals: Signals) -> Any:
-        return jnp.all(jnp.stack([signals[f"fresh/{name}"] for name in sorted(waits)]))
+        flags = (signals[f"fresh/{name}"] for name in sorted(waits))
+        return functools.reduce(jnp.logical_and, flags)
 
     return when(fresh, controller)
 

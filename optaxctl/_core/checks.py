@@ -20,20 +20,34 @@ def require(ok: Any, who: str, argument: str, value: Any, constraint: str) -> No
     raise ValueError(f"`{who}({argument}=...)` must be {constraint}, got {value}.")
 
 
+def number(who: str, **arguments: Any) -> None:
+    """Requires every argument to be a number or an array of numbers."""
+    for name, value in arguments.items():
+        try:
+            ok = jnp.issubdtype(jnp.result_type(value), np.number)
+        except (TypeError, ValueError):
+            ok = False
+        if not ok:
+            raise ValueError(f"`{who}({name}=...)` must be a number, got {value!r}.")
+
+
 def at_least(low: float, who: str, **arguments: Any) -> None:
     """Requires every argument to be finite and >= `low`."""
+    number(who, **arguments)
     for name, value in arguments.items():
         require(_finite(value) & (value >= low), who, name, value, f">= {low}")
 
 
 def above(low: float, who: str, **arguments: Any) -> None:
     """Requires every argument to be finite and > `low`."""
+    number(who, **arguments)
     for name, value in arguments.items():
         require(_finite(value) & (value > low), who, name, value, f"> {low}")
 
 
 def between(low: float, high: float, who: str, **arguments: Any) -> None:
     """Requires every argument to lie strictly between `low` and `high`."""
+    number(who, **arguments)
     for name, value in arguments.items():
         inside = (value > low) & (value < high)
         require(inside, who, name, value, f"> {low} and < {high}")
@@ -41,6 +55,7 @@ def between(low: float, high: float, who: str, **arguments: Any) -> None:
 
 def count(who: str, *, low: int = 1, **arguments: Any) -> None:
     """Requires every argument to be a whole number >= `low`."""
+    number(who, **arguments)
     for name, value in arguments.items():
         whole = jnp.issubdtype(jnp.result_type(value), np.integer)
         require(whole, who, name, value, f"a whole number >= {low}")
@@ -60,8 +75,15 @@ def one_of(who: str, argument: str, value: Any, allowed: Iterable[Any]) -> None:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns ` Did you mean ...?` for the closest known name, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" Did you mean `{close[0]}`?" if close else ""
+    close = closest(name, known)
+    return f" Did you mean `{close}`?" if close else ""
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Returns the known name that looks most like `name`, if any does."""
+    return next(
+        iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)), None
+    )
 
 
 def _finite(value: Any) -> Any:

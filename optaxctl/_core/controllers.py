@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from optaxctl._core.checks import did_you_mean
+from optaxctl._core.checks import closest
 from optaxctl._core.decisions import Decision, decide, merge, moved
 from optaxctl._core.types import F32
 
@@ -50,6 +50,9 @@ def read(signals: Signals, name: str, who: str) -> F32:
     """
     if name not in signals:
         given = sorted(n for n in signals if n.isidentifier())
+        near = closest(name, given) or (
+            closest("value", given) if name == "loss" else None
+        )
         hint = (
             "Pass the loss as `update(..., value=loss)`."
             if name == "loss"
@@ -58,7 +61,9 @@ def read(signals: Signals, name: str, who: str) -> F32:
         )
         raise TypeError(
             f"`{who}` reads the signal `{name}`, which is not among those given "
-            f"({', '.join(given) or 'none'}).{did_you_mean(name, given)} {hint}"
+            f"({', '.join(given) or 'none'})."
+            + (f" The closest given is `{near}`." if near else "")
+            + f" {hint}"
         )
     value = jnp.asarray(signals[name], jnp.float32)
     if value.ndim:

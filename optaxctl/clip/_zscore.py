@@ -80,7 +80,9 @@ def zscore(
       `z_thresh`, `alpha`, `clip_option`, `mode="percentile"` (here
       `limit="threshold"`), `max_grad_norm`. The default here has no hard limit where
       theirs is 1, and one NaN does not end the clipping, as it does there. Their
-      `skip_update_on_spike` is `respond(watch.spike(monitor="grad_norm"), skip=True)`.
+      `skip_update_on_spike` also keeps the spike out of the moments; here a spike
+      enters them clipped, and `respond(watch.spike(monitor="grad_norm"), skip=True)`
+      refuses it.
     """
     who = "clip.zscore"
     checks.above(0, who, threshold=threshold, limit_factor=limit_factor)

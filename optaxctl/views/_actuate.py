@@ -30,11 +30,8 @@ def freeze(
     tx = injected.build(orders.hyperparams, ok)
     grads = jax.tree.map(lambda g: jnp.where(ok, _scale(g, orders.clip), -0.0), updates)
     moved, new = tx.update(grads, state, params, **extra)
-    moved = jax.tree.map(
-        lambda u, g: jnp.where(ok, _scale(u, orders.scale), -0.0).astype(g.dtype),
-        moved,
-        updates,
-    )
+    moved = jax.tree.map(lambda u: jnp.where(ok, _scale(u, orders.scale), -0.0), moved)
+    moved = _narrow(moved, updates, params)
     return moved, jax.tree.map(lambda n, o: _keep(ok, n, o), new, state)
 
 
@@ -58,6 +55,8 @@ def gate(
         grads = jax.tree.map(lambda g: _scale(g, orders.clip), updates)
         moved, new = tx.update(grads, state, params, **extra)
         moved = jax.tree.map(lambda u: _scale(u, orders.scale), moved)
+        if orders.hyperparams:
+            moved = _narrow(moved, updates, params)
         out = optax.apply_updates(params, moved) if apply else moved
         return out, jax.tree.map(_cast, new, state)
 
@@ -82,6 +81,12 @@ def gate(
     return jax.lax.platform_dependent(
         *operands, cuda=select, rocm=select, default=branch
     )
+
+
+def _narrow(moved: Any, updates: Any, params: Any) -> Any:
+    """Undoes the widening of updates by hyper-parameters, which are float32."""
+    others = (updates,) if params is None else (updates, params)
+    return jax.tree.map(lambda u, *xs: u.astype(jnp.result_type(*xs)), moved, *others)
 
 
 def _scale(x: Any, factor: F32) -> Any:

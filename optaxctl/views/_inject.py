@@ -23,14 +23,14 @@ class Injected:
       factory: Called with the hyper-parameters by name.
       rules: A number or a schedule for each hyper-parameter.
       static: Arguments of the factory that are no hyper-parameters.
-      frozen: Coefficients that leave the moments bit for bit as they are when they
-        are 1; None where none are known to.
+      frozen: Values of coefficients at which a gradient of -0.0 leaves the optimizer's
+        state bit for bit as it is; None where none are known to.
     """
 
     factory: Callable[..., optax.GradientTransformation]
     rules: Mapping[str, Any]
     static: Mapping[str, Any]
-    frozen: tuple[str, ...] | None
+    frozen: Mapping[str, float] | None
 
     def values(self, step: Any) -> dict[str, F32]:
         """Returns what the rules say at `step`."""
@@ -43,15 +43,16 @@ class Injected:
         self, values: Mapping[str, Any], ok: Flag | None = None
     ) -> optax.GradientTransformationExtraArgs:
         """Builds the optimizer, with the coefficients frozen where `ok` is false."""
-        values = dict(values)
+        arguments = {**self.static, **values}
         if ok is not None:
             defaults = inspect.signature(self.factory).parameters
-            for name in self.frozen or ():
-                now = values.get(name, defaults[name].default)
+            for name, still in (self.frozen or {}).items():
+                now = arguments.get(name, defaults[name].default)
                 if now is not None:
-                    values[name] = jnp.where(ok, jnp.asarray(now, jnp.float32), 1)
-        inner = self.factory(**self.static, **values)
-        return optax.with_extra_args_support(inner)
+                    # Of Python numbers, so that a default keeps its weak type and the
+                    # moments are computed in the precision that they always were.
+                    arguments[name] = jnp.where(ok, now, float(still))
+        return optax.with_extra_args_support(self.factory(**arguments))
 
 
 def inject(
@@ -63,9 +64,9 @@ def inject(
     hyper-parameter: kept in the state, seen by `read`, set by `set_lr`, moved by
     `lr_scale` (the one named `learning_rate`) and by `knobs`. Schedules count accepted
     steps. A refused step then freezes the optimizer through its own coefficients where
-    that is known to be exact (adam, adamw, nadam, nadamw, lion, rmsprop, adamax,
-    adamaxw, yogi, lamb, sgd and others, each proven by a test), at no cost in memory
-    and under `vmap`; other factories are gated by `lax.cond`.
+    that is known to be exact (adam, adamw, nadam, nadamw, adabelief, adadelta, adagrad,
+    adamax, adamaxw, ademamix, lamb, lion, muon, rmsprop, sgd, yogi, each proven by a
+    test), at no cost in memory and under `vmap`; others are gated by `lax.cond`.
 
     A number is an argument given as a float or an array, or as an int where the
     factory's own default is a float or missing. A callable is a schedule where the
@@ -79,7 +80,7 @@ def inject(
       The `inner` of `control`; it is not a transformation by itself.
 
     Raises:
-      TypeError: If the factory does not take an argument.
+      TypeError: If `factory` is no function, or does not take an argument.
 
     Example:
       >>> import jax.numpy as jnp, optax, optaxctl as octl
@@ -91,8 +92,15 @@ def inject(
 
     References:
       `optax.inject_hyperparams`, which casts the numbers to the dtype of the
-      parameters, where here they stay float32.
+      parameters, where here they stay float32. As there, coefficients such as 1 - b2
+      are computed in float32, so a step differs from the plain optimizer's, whose are
+      Python floats, by up to 3e-5 of itself.
     """
+    if isinstance(factory, optax.GradientTransformation) or not callable(factory):
+        raise TypeError(
+            "`inject` takes the function that makes an optimizer, such as `optax.sgd`, "
+            "and its arguments by name, not what the function returns."
+        )
     parameters = inspect.signature(factory).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for name in arguments:
@@ -110,7 +118,7 @@ def _is_rule(value: Any, parameter: inspect.Parameter | None) -> bool:
     default = parameter.default if parameter else inspect.Parameter.empty
     is_float = isinstance(default, float)
     open_ended = is_float or default is inspect.Parameter.empty
-    if isinstance(value, bool):
+    if isinstance(value, (bool, np.bool_)):
         return False
     if callable(value):
         return open_ended
@@ -121,43 +129,45 @@ def _is_rule(value: Any, parameter: inspect.Parameter | None) -> bool:
 
 def _frozen(
     factory: Callable[..., Any], arguments: Mapping[str, Any]
-) -> tuple[str, ...] | None:
+) -> Mapping[str, float] | None:
     known = arguments
     while isinstance(factory, functools.partial):
         known, factory = {**factory.keywords, **known}, factory.func
     entry = _EXACT.get(factory)
     if entry is None or any(known.get(name) is not None for name in entry.spoilers):
         return None
-    return entry.to_one
+    return entry.still
 
 
 @dataclass(frozen=True)
 class _Exact:
-    """Coefficients that freeze the moments at 1, and arguments that prevent it."""
+    """Coefficients that freeze the state, and arguments that prevent it."""
 
-    to_one: tuple[str, ...] = ()
+    still: Mapping[str, float]
     spoilers: tuple[str, ...] = ()
 
 
-_ADAM = _Exact(("b1", "b2"))
+_ADAM = _Exact({"b1": 1, "b2": 1})
+# The infinite norm of Adamax is max(|g| + eps, b2 * nu).
+_ADAMAX = _Exact({"b1": 1, "b2": 1, "eps": 0})
 
 # Each entry is proven by tests/views/test_inject.py: a refused step, first or later,
-# leaves every bit of the optimizer's state as it is.
+# leaves every bit of the optimizer's state as it is. `nadam` is a partial of `adam`.
 _EXACT: dict[Callable[..., Any], _Exact] = {
     optax.adam: _ADAM,
     optax.adamw: _ADAM,
-    optax.nadam: _ADAM,
-    optax.nadamw: _ADAM,
-    optax.adabelief: _ADAM,
-    optax.adamax: _ADAM,
-    optax.adamaxw: _ADAM,
+    optax.adabelief: _Exact({"b1": 1, "b2": 1, "eps_root": 0}),
+    optax.adamax: _ADAMAX,
+    optax.adamaxw: _ADAMAX,
     optax.yogi: _ADAM,
     optax.lamb: _ADAM,
-    optax.lion: _Exact(("b2",)),
-    optax.rmsprop: _Exact(("decay",), spoilers=("momentum",)),
-    optax.adagrad: _Exact(),
-    optax.sgd: _Exact(("momentum",)),
-    optax.contrib.muon: _Exact(("beta", "adam_b1", "adam_b2")),
+    optax.adadelta: _Exact({"rho": 1}),
+    optax.contrib.ademamix: _Exact({"b1": 1, "b2": 1, "b3": 1}),
+    optax.lion: _Exact({"b2": 1}),
+    optax.rmsprop: _Exact({"decay": 1}, spoilers=("momentum",)),
+    optax.adagrad: _Exact({}),
+    optax.sgd: _Exact({"momentum": 1}),
+    optax.contrib.muon: _Exact({"beta": 1, "adam_b1": 1, "adam_b2": 1}),
 }
 
 

@@ -46,16 +46,19 @@ class Loop:
     def measured(self) -> list[str]:
         """Names of the signals to keep from every step."""
         steps = self.controller.signals - {"step", "accepted", *self.observed}
-        return sorted({"grad_norm", *steps, *self.record})
+        rate = {"learning_rate"} if self.rate else set()
+        return sorted({"grad_norm", *steps, *self.record, *rate})
 
     def start(self) -> Content:
         """Returns the content before the first step."""
-        return initial(
+        content = initial(
             self.controller,
             measured=self.measured,
             observed=self.observed,
-            hyperparams=lambda: self._rules(jnp.zeros((), jnp.int32)),
+            hyperparams=self._rules(jnp.zeros((), jnp.int32)),
         )
+        known = self._known_rate(content) if "learning_rate" in self.measured else {}
+        return content._replace(signals={**content.signals, **known})
 
     def turn(
         self, updates: Any, content: Content, extra: Mapping[str, Any]
@@ -67,34 +70,32 @@ class Loop:
                 f"`{clash[0]}` is declared as observed and was handed to `update` too. "
                 "Take it out of `observed`, or hand it over by `observe` only."
             )
-        owned = self._owned(content)
+        content = content._replace(hyperparams=self._owned(content))
         norm = gradient_norm(updates, self.axis_name)
         signals = {
             "step": content.step,
             "accepted": content.accepted,
             "grad_norm": norm,
-            **self._known_rate(content, owned),
+            **self._known_rate(content),
             **{name: o.value for name, o in content.observed.items()},
             **{f"fresh/{name}": o.fresh for name, o in content.observed.items()},
             **given,
         }
-        for name in self.measured:
-            signals[name] = read(signals, name, "control")
+        for name in self.record:
+            signals[name] = read(signals, name, "control(record=...)")
         decision, new = advance(content, self.controller, signals)
 
         ok = ~jnp.asarray(decision.skip)
         clips = norm > decision.clip_norm
         clip = jnp.where(clips, decision.clip_norm / norm, 1)
-        force = {n: h.value for n, h in owned.items()}
+        force = {n: h.value for n, h in content.hyperparams.items()}
         for name in force.keys() & decision.knobs.keys():
             force[name] *= decision.knobs[name]
         scale = jnp.asarray(decision.lr_scale)
         if "learning_rate" in force:
             force["learning_rate"] *= scale
             scale = jnp.ones((), jnp.float32)
-        new = new._replace(
-            clipped=new.clipped + (ok & clips).astype(jnp.int32), hyperparams=owned
-        )
+        new = new._replace(clipped=new.clipped + (ok & clips).astype(jnp.int32))
         return Orders(ok, clip, scale, force), new
 
     def _rules(self, step: Any) -> dict[str, F32]:
@@ -108,11 +109,9 @@ class Loop:
             for name, h in content.hyperparams.items()
         }
 
-    def _known_rate(
-        self, content: Content, owned: Mapping[str, Hyperparameter]
-    ) -> dict[str, Any]:
-        if "learning_rate" in owned:
-            return {"learning_rate": owned["learning_rate"].value}
+    def _known_rate(self, content: Content) -> dict[str, Any]:
+        if "learning_rate" in content.hyperparams:
+            return {"learning_rate": content.hyperparams["learning_rate"].value}
         if self.rate is None:
             return {}
         return {"learning_rate": jnp.asarray(self.rate(content.accepted), jnp.float32)}

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import jax.numpy as jnp
+
+from optaxctl._core import checks
 from optaxctl._core.checks import did_you_mean
 from optaxctl._core.packing import Layout
-from optaxctl.views._state import states, write
+from optaxctl.views._state import ControlState, states, write
 
 
 def observe(opt_state: Any, **values: Any) -> Any:
@@ -26,7 +29,8 @@ def observe(opt_state: Any, **values: Any) -> Any:
       same object is returned.
 
     Raises:
-      TypeError: If no control state in the tree has declared a name.
+      TypeError: If no control state in the tree has declared a name, or a value has
+        another shape.
 
     Example:
       >>> import jax.numpy as jnp, optax, optaxctl as octl
@@ -34,9 +38,13 @@ def observe(opt_state: Any, **values: Any) -> Any:
       >>> tx = octl.control(optax.sgd(0.1), stopper, observed=("val_loss",))
       >>> state = octl.observe(tx.init(jnp.ones(2)), val_loss=0.4)
     """
-    declared = sorted(
-        {name for s in states(opt_state) for name in s.layout.keys("observed")}
-    )
+    found = states(opt_state)
+    if not found:
+        raise TypeError(
+            "`observe` found no control state. Pass the optimizer state of a "
+            "`control`led optimizer, or what contains it."
+        )
+    declared = sorted({name for s in found for name in s.layout.keys("observed")})
     for name in values:
         if name not in declared:
             raise TypeError(
@@ -44,14 +52,15 @@ def observe(opt_state: Any, **values: Any) -> Any:
                 f"({', '.join(declared) or 'none'}).{did_you_mean(name, declared)} "
                 f'Declare it with `control(..., observed=("{name}",))`.'
             )
+        _check_shape("observe", name, values[name], found)
 
     def arrivals(layout: Layout) -> dict[str, Any]:
-        found = {}
+        scalars = {}
         for name in values.keys() & set(layout.keys("observed")):
             path = f"observed/{name}"
-            found |= {f"{path}/value": values[name], f"{path}/fresh": True}
-            found[f"{path}/seen"] = True
-        return found
+            scalars |= {f"{path}/value": values[name], f"{path}/fresh": True}
+            scalars[f"{path}/seen"] = True
+        return scalars
 
     return write(opt_state, arrivals)
 
@@ -65,14 +74,16 @@ def set_lr(opt_state: Any, learning_rate: Any) -> Any:
 
     Args:
       opt_state: Any tree that contains control states, as in `observe`.
-      learning_rate: The new rate, > 0; or None to follow the number or schedule again.
+      learning_rate: The new rate, >= 0; or None to follow the number or schedule again.
         An array of the shape of the leading axes where the state is vmapped.
 
     Returns:
       The tree with the rate in it; for NNX the same object.
 
     Raises:
-      TypeError: If no control state in the tree owns a learning rate.
+      TypeError: If no control state in the tree owns a learning rate, or it has
+        another shape.
+      ValueError: If the rate is negative or not finite.
 
     Example:
       >>> import jax.numpy as jnp, optax, optaxctl as octl
@@ -87,6 +98,10 @@ def set_lr(opt_state: Any, learning_rate: Any) -> Any:
             "with `control(inject(optax.adamw, learning_rate=...), ...)`."
         )
     held = learning_rate is not None
+    if held:
+        checks.at_least(0, "set_lr", learning_rate=learning_rate)
+        owners = [s for s in states(opt_state) if _owns_rate(s.layout)]
+        _check_shape("set_lr", "learning_rate", learning_rate, owners)
 
     def rate(layout: Layout) -> dict[str, Any]:
         if not _owns_rate(layout):
@@ -99,3 +114,13 @@ def set_lr(opt_state: Any, learning_rate: Any) -> Any:
 
 def _owns_rate(layout: Layout) -> bool:
     return "learning_rate" in layout.keys("hyperparams")
+
+
+def _check_shape(who: str, name: str, value: Any, found: list[ControlState]) -> None:
+    """A scalar goes into every lane; an array has one value for each."""
+    shapes = {(), *(state.arrays()[0].shape[:-1] for state in found)}
+    if jnp.shape(value) not in shapes:
+        words = " or ".join(map(str, sorted(shapes)))
+        raise TypeError(
+            f"`{who}({name}=...)` must have shape {words}, got {jnp.shape(value)}."
+        )

@@ -2,6 +2,7 @@
 
 import optax
 
+from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, together
 from optaxctl._core.flags import StopReason
 from optaxctl._core.response import respond
@@ -48,8 +49,8 @@ def supervise(
     - A gradient norm that stands out is clipped, by `clip.zscore`.
     - After `give_up_updates` non-finite steps in a row it asks to stop.
 
-    None of these changes a healthy run by more than the clipping of outliers; it
-    lowers no learning rate. For more, compose `control` yourself.
+    A healthy run sees outliers clipped and little else; no learning rate is lowered.
+    For more, compose `control` yourself.
 
     Args:
       inner: Any Optax transformation, or an `inject`ed one.
@@ -72,6 +73,7 @@ def supervise(
       >>> octl.read(state).stop
       ()
     """
+    checks.count("supervise", give_up_updates=give_up_updates)
     controller = together(
         guard=guard(),
         loss_spike=respond(spike(), skip=True),

@@ -54,7 +54,17 @@ def replay(
       [0, 0, 0, 1]
     """
     mask = mask or {}
-    series = {n: jnp.asarray(v, jnp.float32) for n, v in values.items()}
+    counts = {"step", "accepted"}
+    series = {
+        n: jnp.asarray(v, jnp.int32 if n in counts else jnp.float32)
+        for n, v in values.items()
+    }
+    for name in sorted(controller.signals - counts - series.keys()):
+        raise TypeError(
+            f"`replay` needs a series of the signal `{name}`, which is not among the "
+            f"values ({', '.join(sorted(series)) or 'none'})."
+            + did_you_mean(name, series)
+        )
     for name in mask:
         if name not in series:
             raise ValueError(
@@ -63,13 +73,14 @@ def replay(
             )
     fresh = {f"fresh/{n}": jnp.asarray(m, jnp.bool_) for n, m in mask.items()}
     columns = {**series, **fresh}
-    lengths = {name: column.shape[:1] for name, column in columns.items()}
-    if len(set(lengths.values())) != 1:
+    shapes = {name: column.shape for name, column in columns.items()}
+    if len(set(shapes.values())) != 1 or len(next(iter(shapes.values()))) != 1:
+        words = ", ".join(f"`{name}` {shape}" for name, shape in shapes.items())
         raise ValueError(
-            f"`replay` needs series of one length, got "
-            f"{ {n: shape[0] if shape else 0 for n, shape in lengths.items()} }."
+            f"`replay` needs at least one series, all of one shape (steps,), got "
+            f"{words or 'none'}."
         )
-    (steps,) = next(iter(lengths.values()))
+    ((steps,),) = set(shapes.values())
     held = fresh_only(controller, frozenset(mask))
 
     def body(carry: Any, row: dict[str, Any]) -> Any:

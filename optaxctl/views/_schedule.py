@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optaxctl._core.controllers import Controller, read, restricted
+from optaxctl._core.controllers import Controller, restricted
 from optaxctl._core.packing import Layout
 from optaxctl._core.types import F32
 from optaxctl.views._signals import handed_over
@@ -30,6 +30,10 @@ class _ControlledSchedule:
         return self._packed(self._advance(state, extra)[1])
 
     def __call__(self, state: ControlState, **extra: Any) -> F32:
+        if not extra and set(self._measured) - {"learning_rate"}:
+            # Optax asks once before the first step, when nothing is measured yet.
+            content = state.content()
+            return self._base(content.accepted) * content.decision.lr_scale
         return self._advance(state, extra)[0]
 
     def _packed(self, content: Content) -> ControlState:
@@ -48,8 +52,6 @@ class _ControlledSchedule:
             "learning_rate": rate,
             **handed_over(extra, None),
         }
-        for name in self._measured:
-            signals[name] = read(signals, name, "as_schedule")
         decision, content = advance(content, self._controller, signals)
         return rate * decision.lr_scale, content
 

@@ -1,6 +1,6 @@
 """What a view keeps in the optimizer state, packed into two arrays."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -72,7 +72,7 @@ def initial(
     *,
     measured: Iterable[str],
     observed: Iterable[str] = (),
-    hyperparams: Callable[[], dict[str, F32]] = dict,
+    hyperparams: Mapping[str, F32] | None = None,
 ) -> Content:
     """Returns the content before the first step."""
     state = controller.init()
@@ -97,7 +97,9 @@ def initial(
         observed={
             n: Observed(jnp.zeros((), jnp.float32), no(), no()) for n in observed
         },
-        hyperparams={n: Hyperparameter(v, no()) for n, v in hyperparams().items()},
+        hyperparams={
+            n: Hyperparameter(v, no()) for n, v in (hyperparams or {}).items()
+        },
         gauges=dict(controller.gauges(state)),
         controller=state,
     )
@@ -121,7 +123,7 @@ def advance(
         stop=content.stop | decision.stop,
         alarms=content.alarms | decision.alarm,
         decision=decision,
-        signals={n: signals[n] for n in content.signals},
+        signals={n: jnp.asarray(signals[n], jnp.float32) for n in content.signals},
         observed={
             n: Observed(o.value, jnp.zeros_like(o.fresh), o.seen)
             for n, o in content.observed.items()

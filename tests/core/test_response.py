@@ -52,8 +52,8 @@ def test_matches_the_reference(
     scales, since = [], None
     for raised in up:
         since = 0 if raised else None if since is None else since + 1
-        gone = since is None or since > recover
-        scales.append(1.0 if gone else lr_scale ** (1 - since / (recover + 1)))
+        left = 0.0 if since is None else max(0.0, 1 - since / (recover + 1))
+        scales.append(lr_scale**left)
     rising = np.diff(np.array([0, *up], int)) > 0
     np.testing.assert_allclose(decisions.lr_scale, scales, rtol=1e-5)
     np.testing.assert_array_equal(decisions.skip, up)

@@ -70,6 +70,7 @@ def test_further_fields_are_replaced_and_a_misspelt_one_is_an_error():
 def test_the_type_of_the_state_never_changes():
     state = create(octl.control(optax.adam(0.1), octl.guard("grad_norm")))
     new = state.apply_gradients(grads=GRADS)
+    assert jax.typeof(state.step) == jax.typeof(jnp.zeros((), jnp.int32))
     assert jax.tree.map(jax.typeof, new) == jax.tree.map(jax.typeof, state)
 
 

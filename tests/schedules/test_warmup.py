@@ -52,7 +52,7 @@ def test_the_schedule_begins_exactly_at_the_end_of_the_ramp(warmup_steps: int) -
 
 @pytest.mark.parametrize("warmup_steps", [2**24 + 1, LAST])
 def test_the_last_step_of_the_ramp_is_below_its_end(warmup_steps: int) -> None:
-    """A signed peak shows what float32 would round away: what is left of the ramp."""
+    """A ramp down to 0 shows what float32 would round away: what is left of it."""
     left = jnp.asarray(warmup_steps - np.arange(1, 4), jnp.int32)
     values = octl.schedules.warmup(lambda _: 0.0, warmup_steps, init_value=1.0)(left)
     np.testing.assert_allclose(values, np.arange(1, 4) / warmup_steps, rtol=1e-6)

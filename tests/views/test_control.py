@@ -162,7 +162,7 @@ def test_the_rate_of_a_ready_made_optimizer_is_read_where_it_is_given(
     guard = octl.together(guard=octl.guard(), half=one(lr_scale=0.5))
     tx: Any = octl.control(optax.sgd(rate), guard, learning_rate=rate)
     step, state, rates = stepper(tx), tx.init(PARAMS), []
-    assert octl.read(state).learning_rate is None  # no step has measured it yet
+    assert octl.read(state).learning_rate == pytest.approx(0.1)
     for grads in (gradients(0), broken(), gradients(1)):
         _, state = step(grads, state, PARAMS, value=1.0)
         rates.append(octl.read(state).learning_rate)

@@ -122,7 +122,11 @@ def test_other_factories_are_gated(factory: Any) -> None:
 @every
 def test_accepted_steps_are_those_of_optax(factory: Any) -> None:
     plain: Any = factory(learning_rate=RATE)
-    if octl.inject(factory, learning_rate=RATE).frozen is not None:
+    low = getattr(factory, "keywords", {}).get("mu_dtype") == jnp.bfloat16
+    # Moments in bfloat16 are computed as Optax computes them, with weak coefficients,
+    # so they differ by single roundings of 2^-8.
+    atol = STEPS * RATE * 2**-8 if low else 8 * ULP
+    if octl.inject(factory, learning_rate=RATE).frozen is not None and not low:
         # Optax's own injection has the same coefficients: float32, and not Python
         # floats, whose 1 - b rounds elsewhere.
         signature = inspect.signature(factory).parameters
@@ -138,9 +142,7 @@ def test_accepted_steps_are_those_of_optax(factory: Any) -> None:
         other, reference = theirs(gradients(index), reference, other)
     assert octl.read(state).accepted == STEPS
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=8 * ULP),
-        params,
-        other,
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=atol), params, other
     )
 
 

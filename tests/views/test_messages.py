@@ -129,6 +129,43 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "(val_loss). Did you mean `val_loss`? Declare it with "
         '`control(..., observed=("vall_oss",))`.',
     ),
+    "nowhere to observe": (
+        lambda: octl.observe(SGD.init(PARAMS), val_loss=1.0),
+        TypeError,
+        "`observe` found no control state. Pass the optimizer state of a `control`led "
+        "optimizer, or what contains it.",
+    ),
+    "more than a scalar is observed": (
+        lambda: octl.observe(evaluated().init(PARAMS), val_loss=jnp.ones(3)),
+        TypeError,
+        "`observe(val_loss=...)` must have shape (), got (3,).",
+    ),
+    "a negative rate": (
+        lambda: octl.set_lr(
+            octl.control(
+                octl.inject(optax.sgd, learning_rate=0.1), octl.guard("grad_norm")
+            ).init(PARAMS),
+            -1.0,
+        ),
+        ValueError,
+        "`set_lr(learning_rate=...)` must be >= 0, got -1.0.",
+    ),
+    "an optimizer that is made already": (
+        lambda: octl.inject(SGD),  # pyright: ignore
+        TypeError,
+        "`inject` takes the function that makes an optimizer, such as `optax.sgd`, and "
+        "its arguments by name, not what the function returns.",
+    ),
+    "no patience to give up": (
+        lambda: octl.supervise(SGD, give_up_updates=0),
+        ValueError,
+        "`supervise(give_up_updates=...)` must be >= 1, got 0.",
+    ),
+    "a word for a number": (
+        lambda: octl.stop.patience("3"),  # pyright: ignore
+        ValueError,
+        "`stop.patience(updates=...)` must be a number, got '3'.",
+    ),
     "no rate to set": (
         lambda: octl.set_lr(octl.control(SGD, octl.guard()).init(PARAMS), 0.1),
         TypeError,
@@ -142,7 +179,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         "optimizer, or what contains it.",
     ),
     "a view that would ignore": (
-        lambda: step(octl.clip_by(octl.lr.plateau(monitor="loss")), value=1.0),
+        lambda: octl.clip_by(octl.lr.plateau(monitor="loss")),
         TypeError,
         "`clip_by` carries out clip_norm only, and this controller also moves "
         "lr_scale. Use `control`.",
@@ -160,7 +197,8 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
             octl.stop.patience(3), {"val_loss": [1.0], "loss": [1.0, 2.0]}
         ),
         ValueError,
-        "`replay` needs series of one length, got {'val_loss': 1, 'loss': 2}.",
+        "`replay` needs at least one series, all of one shape (steps,), got `val_loss` "
+        "(1,), `loss` (2,).",
     ),
     "a word that is close": (
         lambda: octl.stop.patience(3, mode="mni"),  # pyright: ignore
@@ -205,7 +243,11 @@ def test_a_mistake_is_answered_in_these_words(mistake: str) -> None:
     [
         (
             lambda: guarded(valeu=1.0),
-            ["`loss`", "valeu", "Pass the loss as `update(..., value=loss)`."],
+            [
+                "`watch.nonfinite` reads the signal `loss`",
+                "The closest given is `valeu`.",
+                "Pass the loss as `update(..., value=loss)`.",
+            ],
         ),
         (
             lambda: step(octl.control(SGD, octl.stop.patience(3)), value=1.0),
@@ -220,11 +262,14 @@ def test_a_mistake_is_answered_in_these_words(mistake: str) -> None:
                 value=1.0,
                 entrpy=1.0,
             ),
-            ["`control` reads the signal `entropy`", "`entrpy`"],
+            [
+                "`control(record=...)` reads the signal `entropy`",
+                "The closest given is `entrpy`.",
+            ],
         ),
         (
             lambda: octl.replay(octl.stop.patience(3), {"val_los": [1.0]}),
-            ["`stop.patience` reads the signal `val_loss`", "`val_los`"],
+            ["`replay` needs a series of the signal `val_loss`", "`val_los`"],
         ),
     ],
     ids=["misspelt value", "missing metric", "misspelt record", "missing series"],
