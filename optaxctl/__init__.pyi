@@ -49,4 +49,5 @@ from optaxctl.views._single import (
 )
 from optaxctl.views._state import ControlState as ControlState
 
+__all__: list[str]
 __version__: str

@@ -1,6 +1,7 @@
 """Put a controller around an optimizer."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -21,21 +22,30 @@ Params = Any
 Schedule = Callable[[Any], Any]
 
 
+@dataclass(frozen=True)
+class _Step:
+    """One step of a controlled optimizer, with or without applying it."""
+
+    run: Callable[..., tuple[Any, Any]]
+
+    def __call__(
+        self, updates: Any, state: Any, params: Params = None, **extra: Any
+    ) -> tuple[Any, Any]:
+        return self.run(updates, state, params, extra, apply=False)
+
+    def apply(
+        self, grads: Any, state: Any, params: Params, **extra: Any
+    ) -> tuple[Params, Any]:
+        return self.run(grads, state, params, extra, apply=True)
+
+
 class Control(optax.GradientTransformationExtraArgs):
     """What `control` returns: a transformation that can also apply what it computes.
 
-    `apply(grads, state, params, **extra) -> (params, state)` is reached through
-    `apply_gradients`.
+    It has no fields of its own, so that it stays what it is when a framework takes it
+    apart and puts it together again as a tuple; `apply_gradients` finds the way to
+    apply on `update`.
     """
-
-    apply: Callable[..., tuple[Params, ControlState]]
-
-    @classmethod
-    def of(cls, init: Any, update: Any, apply: Any) -> "Control":
-        """Builds one from its three functions."""
-        self = cls(init, update)
-        self.apply = apply
-        return self
 
 
 def control(
@@ -117,7 +127,7 @@ def control(
             return inner.build(hyperparams)
         return optax.with_extra_args_support(inner)
 
-    def init(params: Params) -> ControlState:
+    def init(params: Params) -> Any:
         content = loop.start()
         values = {name: h.value for name, h in content.hyperparams.items()}
         state = build(values).init(params)
@@ -125,7 +135,7 @@ def control(
         return ControlState(layout, *layout.pack(content), state)
 
     def run(
-        updates: Any, state: ControlState, params: Params, extra: Any, apply: bool
+        updates: Any, state: ControlState, params: Params, extra: Any, *, apply: bool
     ) -> tuple[Any, ControlState]:
         orders, content = loop.turn(updates, state.content(), extra)
         if injected and injected.frozen is not None:
@@ -140,17 +150,7 @@ def control(
             )
         return out, ControlState(layout, *layout.pack(content), inner_state)
 
-    def update(
-        updates: Any, state: ControlState, params: Params = None, **extra: Any
-    ) -> tuple[Any, ControlState]:
-        return run(updates, state, params, extra, apply=False)
-
-    def apply(
-        updates: Any, state: ControlState, params: Params, **extra: Any
-    ) -> tuple[Params, ControlState]:
-        return run(updates, state, params, extra, apply=True)
-
-    return Control.of(init, update, apply)
+    return Control(init, _Step(run))
 
 
 def apply_gradients(
@@ -191,8 +191,8 @@ def apply_gradients(
       0.5
     """
     extra = signals if value is None else {"value": value, **signals}
-    if isinstance(tx, Control):
-        return tx.apply(grads, opt_state, params, **extra)
+    if isinstance(tx.update, _Step):
+        return tx.update.apply(grads, opt_state, params, **extra)
     tx = optax.with_extra_args_support(tx)
     updates, opt_state = tx.update(grads, opt_state, params, **extra)
     return optax.apply_updates(params, updates), opt_state

@@ -39,7 +39,7 @@ def test_a_signal_must_be_a_scalar() -> None:
             {},
             ["(none)", '`control(..., observed=("val_loss",))`', "`observe`"],
         ),
-        ("entropy", {"entropie": 1.0}, ["Did you mean `entropie`?"]),
+        ("entropy", {"entropie": 1.0}, ["The closest given is `entropie`."]),
         ("loss", {"fresh/loss": True}, ["(none)"]),
     ],
 )

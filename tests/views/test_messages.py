@@ -39,8 +39,8 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a scalar is wanted": (
         lambda: guarded(value=jnp.ones(3)),
         TypeError,
-        "`control` reads the signal `loss`, which must be a scalar, got shape (3,). "
-        "Reduce it first, for example with `jnp.mean`.",
+        "`watch.nonfinite` reads the signal `loss`, which must be a scalar, got shape "
+        "(3,). Reduce it first, for example with `jnp.mean`.",
     ),
     "the loss comes twice": (
         lambda: guarded(value=1.0, loss=1.0),
