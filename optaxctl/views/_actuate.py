@@ -65,9 +65,13 @@ def gate(
     shapes = params if apply else jax.eval_shape(move, *operands)[0]
 
     def keep(updates: Any, state: Any, params: Any) -> Any:
-        del updates
-        still = jax.tree.map(lambda s: jnp.full(s.shape, -0.0, s.dtype), shapes)
-        return (params if apply else still), state
+        if apply:
+            return params, state
+        # Like the updates, and so sharded as they are.
+        still = jax.tree.map(
+            lambda u, s: jnp.full_like(u, -0.0, dtype=s.dtype), updates, shapes
+        )
+        return still, state
 
     def branch(*operands: Any) -> Any:
         # In this order: with the branches swapped, jaxlib 0.10 copies every leaf.

@@ -13,7 +13,7 @@ from optaxctl._core.controllers import Controller, shape
 from optaxctl._core.packing import Layout
 from optaxctl._core.types import F32
 from optaxctl.views._actuate import freeze, gate
-from optaxctl.views._inject import Injected
+from optaxctl.views._inject import Injected, with_extra_args
 from optaxctl.views._measure import Loop
 from optaxctl.views._signals import COMPUTED
 from optaxctl.views._state import ControlState
@@ -86,7 +86,8 @@ def control(
       learning_rate: The rate of a ready-made `inner`, a number or a schedule, so that
         it can be read; it changes nothing. Not with `inject`, which knows it.
       axis_name: The axis of `shard_map` over which signals are averaged and the
-        squares of sharded gradients summed.
+        squares of sharded gradients summed. Under `check_vma=False` JAX cannot tell
+        shards from copies: reduce the gradients first.
 
     Returns:
       A `GradientTransformationExtraArgs` that goes wherever an optimizer goes.
@@ -125,7 +126,7 @@ def control(
     def build(hyperparams: dict[str, F32]) -> optax.GradientTransformationExtraArgs:
         if isinstance(inner, Injected):
             return inner.build(hyperparams)
-        return optax.with_extra_args_support(inner)
+        return with_extra_args(inner)
 
     def init(params: Params) -> Any:
         content = loop.start()
@@ -158,6 +159,7 @@ def apply_gradients(
     grads: Any,
     opt_state: Any,
     params: Params,
+    /,
     *,
     value: Any = None,
     **signals: Any,
@@ -193,8 +195,7 @@ def apply_gradients(
     extra = signals if value is None else {"value": value, **signals}
     if isinstance(tx.update, _Step):
         return tx.update.apply(grads, opt_state, params, **extra)
-    tx = optax.with_extra_args_support(tx)
-    updates, opt_state = tx.update(grads, opt_state, params, **extra)
+    updates, opt_state = with_extra_args(tx).update(grads, opt_state, params, **extra)
     return optax.apply_updates(params, updates), opt_state
 
 

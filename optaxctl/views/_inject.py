@@ -52,7 +52,21 @@ class Injected:
                     # Of Python numbers, so that a default keeps its weak type and the
                     # moments are computed in the precision that they always were.
                     arguments[name] = jnp.where(ok, now, float(still))
-        return optax.with_extra_args_support(self.factory(**arguments))
+        return with_extra_args(self.factory(**arguments))
+
+
+def with_extra_args(
+    tx: optax.GradientTransformation,
+) -> optax.GradientTransformationExtraArgs:
+    """Lets a transformation be handed extra arguments, used or not.
+
+    `optax.with_extra_args_support` goes by the type, and so takes the arguments away
+    from `MultiSteps(...).gradient_transformation()`, whose update passes them on.
+    """
+    parameters = inspect.signature(tx.update).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return optax.GradientTransformationExtraArgs(tx.init, tx.update)
+    return optax.with_extra_args_support(tx)
 
 
 def inject(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from optaxctl._core.controllers import Controller, read
@@ -75,7 +76,7 @@ class Loop:
         signals = {
             "step": content.step,
             "accepted": content.accepted,
-            "grad_norm": norm,
+            "grad_norm": jax.lax.stop_gradient(norm),
             **self._known_rate(content),
             **{name: o.value for name, o in content.observed.items()},
             **{f"fresh/{name}": o.fresh for name, o in content.observed.items()},
@@ -87,7 +88,8 @@ class Loop:
 
         ok = ~jnp.asarray(decision.skip)
         clips = norm > decision.clip_norm
-        clip = jnp.where(clips, decision.clip_norm / norm, 1)
+        # Not `where(clips, limit / norm, 1)`, whose derivative is NaN without a limit.
+        clip = jnp.where(clips, decision.clip_norm, 1) / jnp.where(clips, norm, 1)
         force = {n: h.value for n, h in content.hyperparams.items()}
         for name in force.keys() & decision.knobs.keys():
             force[name] *= decision.knobs[name]

@@ -26,7 +26,9 @@ def gradient_norm(updates: Any, axis_name: str | None = None) -> F32:
             squares = jnp.sum(jnp.real(x * jnp.conj(x))).astype(jnp.float32)
             varies = axis_name is not None and axis_name in _varying(squares)
             total += jax.lax.psum(squares, axis_name) if varies else squares
-    return jnp.sqrt(total)
+    _same_everywhere("grad_norm", total)
+    # The slope of the root at 0 is infinite, and infinity times nothing is NaN.
+    return jnp.sqrt(jnp.where(total == 0, 0, total))
 
 
 def handed_over(extra: Mapping[str, Any], axis_name: str | None) -> dict[str, Any]:
@@ -45,28 +47,34 @@ def handed_over(extra: Mapping[str, Any], axis_name: str | None) -> dict[str, An
             f"`update` got `{taken[0]}=`, which is measured here. Give your own "
             "quantity another name."
         )
-    numbers = {name: value for name, value in extra.items() if _is_number(value)}
-    return {
-        "loss" if name == "value" else name: _reduced(name, value, axis_name)
-        for name, value in numbers.items()
+    numbers = {
+        "loss" if name == "value" else name: value
+        for name, value in extra.items()
+        if _is_number(value)
     }
+    return {n: _reduced(n, value, axis_name) for n, value in numbers.items()}
 
 
 def _reduced(name: str, value: Any, axis_name: str | None) -> Any:
-    value = jnp.asarray(value, jnp.float32)
+    # A decision is a constant of the step: nothing is differentiated through it.
+    value = jax.lax.stop_gradient(jnp.asarray(value, jnp.float32))
     if axis_name is not None:
-        return jax.lax.pmean(value, axis_name)
+        value = jax.lax.pmean(value, axis_name)
+    _same_everywhere(name, value)
+    return value
+
+
+def _same_everywhere(name: str, value: Any) -> None:
     if axes := sorted(map(str, _varying(value))):
         raise TypeError(
             f"The signal `{name}` differs between the devices of mesh axis "
             f"{', '.join(axes)}, so they would decide differently. Reduce it with "
             f"`jax.lax.pmean`, or pass `control(..., axis_name={axes[0]!r})`."
         )
-    return value
 
 
 def _varying(value: Any) -> frozenset[Any]:
-    return frozenset(getattr(jax.typeof(value), "vma", ()) or ())
+    return jax.typeof(value).manual_axis_type.varying
 
 
 def _is_number(value: Any) -> bool:

@@ -12,7 +12,7 @@ LAYERS, WIDTH, HEADS, VOCABULARY, LENGTH = 10, 256, 8, 8192, 128
 
 
 class Job(NamedTuple):
-    """Parameters, a batch, and `loss(params, batch)`; `signals` stand for metrics."""
+    """Parameters, a batch, and `loss(params, batch)`."""
 
     name: str
     params: Any
@@ -22,8 +22,8 @@ class Job(NamedTuple):
 
 def mlp() -> Job:
     """A 64-280-280-10 network, 99 690 parameters, on 64 of scikit-learn's digits."""
-    digits = load_digits()
-    batch = (jnp.asarray(digits.data[:64] / 16, jnp.float32), digits.target[:64])
+    images, classes = load_digits(return_X_y=True)
+    batch = (jnp.asarray(images[:64] / 16, jnp.float32), jnp.asarray(classes[:64]))
     keys = jax.random.split(jax.random.key(0), 3)
     sizes = (64, 280, 280, 10)
     params = [
@@ -75,7 +75,7 @@ def _mlp_loss(params: Any, batch: Any) -> jax.Array:
     x, y = batch
     for layer in params[:-1]:
         x = jax.nn.relu(_affine(layer, x))
-    return _cross_entropy(_affine(params[-1], x), jnp.asarray(y))
+    return _cross_entropy(_affine(params[-1], x), y)
 
 
 def _affine(layer: dict[str, jax.Array], x: jax.Array) -> jax.Array:
