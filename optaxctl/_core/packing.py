@@ -27,7 +27,7 @@ class Layout:
     told apart by it.
     """
 
-    __slots__ = ("_hash", "_where", "fingerprint", "slots", "treedef")
+    __slots__ = ("_hash", "_sizes", "_where", "fingerprint", "slots", "treedef")
 
     def __init__(self, tree: Any):
         leaves, self.treedef = jax.tree_util.tree_flatten_with_path(tree)
@@ -39,6 +39,7 @@ class Layout:
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             slots.append(Slot(name, dtype, tuple(leaf.shape), ends[home]))
             ends[home] += int(np.prod(leaf.shape))
+        self._sizes = ends
         self.slots = tuple(slots)
         self._where = {slot.name: slot for slot in slots}
         self._hash = hash(self.slots)
@@ -58,16 +59,20 @@ class Layout:
         return f"Layout({len(self.slots)} slots, fingerprint={self.fingerprint})"
 
     def pack(self, tree: Any) -> tuple[Array, Array]:
-        """Returns the leaves of `tree` as one float32 and one int32 array."""
-        floats, ints = [], [jnp.full((1,), self.fingerprint, jnp.int32)]
-        for leaf, slot in zip(
-            self.treedef.flatten_up_to(tree), self.slots, strict=True
-        ):
+        """Returns the leaves of `tree` as one float32 and one int32 array.
+
+        Scalars are put in place by selects, which XLA fuses into one kernel for each
+        array, where a concatenation makes it compile and run a kernel for every leaf.
+        """
+        f32 = jnp.zeros((self._sizes["float32"],), jnp.float32)
+        i32 = jnp.full((self._sizes["int32"],), self.fingerprint, jnp.int32)
+        pairs = zip(self.treedef.flatten_up_to(tree), self.slots, strict=True)
+        for leaf, slot in sorted(pairs, key=lambda pair: bool(pair[1].shape)):
             if slot.dtype == "float32":
-                floats.append(jnp.reshape(jnp.asarray(leaf, jnp.float32), -1))
+                f32 = _put(slot, jnp.asarray(leaf, jnp.float32), f32)
             else:
-                ints.append(jnp.reshape(jnp.asarray(leaf).astype(jnp.int32), -1))
-        return jnp.concatenate(floats), jnp.concatenate(ints)
+                i32 = _put(slot, jnp.asarray(leaf).astype(jnp.int32), i32)
+        return f32, i32
 
     def unpack(self, f32: Any, i32: Any) -> Any:
         """Returns the tree; leading axes, as under `vmap`, stay in front of a leaf."""
@@ -88,6 +93,13 @@ class Layout:
         """Returns the names directly under a top-level field of the tree, sorted."""
         paths = [slot.name.split("/") for slot in self.slots]
         return sorted({path[1] for path in paths if path[0] == field})
+
+
+def _put(slot: Slot, leaf: Array, packed: Array) -> Array:
+    if slot.shape:
+        return jax.lax.dynamic_update_slice(packed, leaf.reshape(-1), (slot.offset,))
+    here = jax.lax.iota(jnp.int32, packed.size) == slot.offset
+    return jax.lax.select(here, jax.lax.broadcast(leaf, packed.shape), packed)
 
 
 def _take(slot: Slot, f32: Any, i32: Any) -> Any:
