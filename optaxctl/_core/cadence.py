@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from optaxctl._core import checks
-from optaxctl._core.controllers import Controller, Signals, State, shape, together
+from optaxctl._core.controllers import Controller, Signals, State, read, shape, together
 from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide, without_events
 from optaxctl._core.types import I32, Flag
@@ -60,6 +60,8 @@ def when(
         return HeldState(shape(controller)[1], controller.init())
 
     def update(signals: Signals, state: HeldState) -> tuple[Decision, HeldState]:
+        for name in reads:
+            read(signals, name, "when")
         live = jnp.asarray(predicate(signals), jnp.bool_)
         new, inner = controller.update(signals, state.inner)
         held = without_events(state.decision)

@@ -73,10 +73,10 @@ def moments(
 ) -> Statistic:
     """Exponential mean and variance that start from a prior instead of silence.
 
-    The first finite value x_0 becomes the mean and `prior_var(x_0)` the variance, with
-    the weight of `prior_weight` values. Then, with b_t = max(1 - decay,
-    1/(prior_weight + t)) and x_t cut to mean +- winsor * std, so that one outlier
-    cannot blind the estimate and a lasting change is still followed:
+    The first finite value x_0 becomes the mean and `prior_var(x_0)` the variance;
+    together they weigh as much as `prior_weight` values. With t values before this
+    one, b_t = max(1 - decay, 1/(prior_weight + t)), and x_t cut to mean +- winsor * std,
+    so that one outlier cannot blind the estimate and a lasting change is still followed:
 
         d = x_t - mean;  mean += b_t * d;  var = (1 - b_t) * (var + b_t * d^2)
 
@@ -168,6 +168,8 @@ def slope(size: int) -> Statistic:
 
 
 def _admit(x: F32, new: Any, old: Any) -> Any:
-    """Returns the new state if x is finite, bit for bit the old one if it is not."""
+    """Returns the new state if x and it are finite, bit for bit the old one if not."""
     ok = jnp.isfinite(x)
+    for leaf in new:  # The square of a finite value may overflow.
+        ok &= jnp.all(jnp.isfinite(leaf))
     return type(old)(*(jnp.where(ok, n, o) for n, o in zip(new, old, strict=True)))

@@ -127,6 +127,8 @@ def zscore(
         away = jnp.where(learning, x - state.mean, x - mean)
         var = weight * state.var + (1 - weight) * away * (x - mean)
 
+        # The square of a finite norm may overflow.
+        finite &= jnp.isfinite(mean) & jnp.isfinite(var)
         clip_norm = jnp.minimum(bound, cap)
         return decide(clip_norm=clip_norm), ZscoreState(
             mean=jnp.where(finite, mean, state.mean),

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from optaxctl._core.checks import did_you_mean
 from optaxctl._core.controllers import Controller, Signals
 from optaxctl._core.decisions import Decision, decide
 from optaxctl._core.types import F32
@@ -58,6 +59,7 @@ def follow(schedule: Callable[[Any], Any]) -> Controller:
             raise TypeError(
                 "`lr.follow` reads the signal `accepted`, the number of steps accepted "
                 "so far. `control` and `replay` provide it; elsewhere pass it by name."
+                + did_you_mean("accepted", signals)
             )
         factor = jnp.asarray(schedule(jnp.asarray(signals["accepted"], jnp.int32)))
         factor = factor.astype(jnp.float32)

@@ -52,6 +52,6 @@ def cosine(
         share = jnp.sin(jnp.float32(jnp.pi / 2) * left) ** 2
         start = jnp.asarray(init_value, jnp.float32)
         end = jnp.asarray(end_value, jnp.float32)
-        return end + (start - end) * share
+        return start * share + end * (1 - share)
 
     return schedule

@@ -92,7 +92,7 @@ def spike(
     def update(signals: Signals, state: SpikeState) -> tuple[Decision, SpikeState]:
         x = read(signals, monitor, who)
         outside = logarithmic & jnp.isfinite(x) & (x <= 0)
-        y = jnp.log(jnp.where(outside, jnp.nan, x)) if logarithmic else x
+        y = jnp.log(x) if logarithmic else x
         usual, admitted = statistic.update(y, state.moments)
         deviation = usual.std + _STD_FLOOR * unit(usual.mean)
         z = (y - usual.mean) / jnp.maximum(deviation, jnp.finfo(jnp.float32).tiny)
