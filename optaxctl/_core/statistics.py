@@ -74,9 +74,9 @@ def moments(
     """Exponential mean and variance that start from a prior instead of silence.
 
     The first finite value x_0 becomes the mean and `prior_var(x_0)` the variance;
-    together they weigh as much as `prior_weight` values. With t values before this
-    one, b_t = max(1 - decay, 1/(prior_weight + t)), and x_t cut to mean +- winsor * std,
-    so that one outlier cannot blind the estimate and a lasting change is still followed:
+    together they weigh as much as `prior_weight` values. With t values before this one,
+    b_t = max(1 - decay, 1/(prior_weight + t)), and x_t cut to mean +- winsor * std, so
+    that one outlier cannot blind the estimate and a lasting change is still followed:
 
         d = x_t - mean;  mean += b_t * d;  var = (1 - b_t) * (var + b_t * d^2)
 
