@@ -61,7 +61,8 @@ def adjustment(
         )
 
     def update(wanted: Flag, state: AdjustmentState) -> AdjustmentState:
-        target = jnp.maximum(state.scale * factor, jnp.asarray(floor, jnp.float32))
+        lower = state.scale * jnp.asarray(factor, jnp.float32)
+        target = jnp.maximum(lower, jnp.asarray(floor, jnp.float32))
         moves = wanted & (state.quiet == 0) & (target < state.scale)
         if max_adjustments is not None:
             moves &= state.made < max_adjustments

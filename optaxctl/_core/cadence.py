@@ -62,7 +62,13 @@ def when(
     def update(signals: Signals, state: HeldState) -> tuple[Decision, HeldState]:
         for name in reads:
             read(signals, name, "when")
-        live = jnp.asarray(predicate(signals), jnp.bool_)
+        try:
+            live = jnp.asarray(predicate(signals), jnp.bool_)
+        except KeyError as error:
+            raise TypeError(
+                f"The predicate of `when` reads the signal `{error.args[0]}`. Name it: "
+                f'`when(..., reads=("{error.args[0]}",))`.'
+            ) from error
         new, inner = controller.update(signals, state.inner)
         held = without_events(state.decision)
         decision = _choose(live, new, held)

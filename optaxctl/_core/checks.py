@@ -24,7 +24,8 @@ def number(who: str, **arguments: Any) -> None:
     """Requires every argument to be a number or an array of numbers."""
     for name, value in arguments.items():
         try:
-            ok = jnp.issubdtype(jnp.result_type(value), np.number)
+            kind = jnp.result_type(value)
+            ok = value is not None and jnp.issubdtype(kind, np.number)
         except (TypeError, ValueError):
             ok = False
         if not ok:

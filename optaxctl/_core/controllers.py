@@ -34,6 +34,16 @@ class Controller(NamedTuple):
     parts: Mapping[str, "Controller"] = {}
 
 
+_PROVIDERS = {
+    "loss": "Pass the loss as `update(..., value=loss)`.",
+    "grad_norm": "Views that see the gradients measure it, such as `control`.",
+    "learning_rate": "`control` knows it with `inject(..., learning_rate=...)`, or for "
+    "a ready-made optimizer by `control(..., learning_rate=...)`.",
+    "step": "`control` and `replay` count it.",
+    "accepted": "`control` and `replay` count it.",
+}
+
+
 def read(signals: Signals, name: str, who: str) -> F32:
     """Returns the signal `name` as a float32 scalar.
 
@@ -53,11 +63,10 @@ def read(signals: Signals, name: str, who: str) -> F32:
         near = closest(name, given) or (
             closest("value", given) if name == "loss" else None
         )
-        hint = (
-            "Pass the loss as `update(..., value=loss)`."
-            if name == "loss"
-            else f"Pass it as `update(..., {name}=...)`, or declare "
-            f'`control(..., observed=("{name}",))` and hand it over with `observe`.'
+        hint = _PROVIDERS.get(
+            name,
+            f"Pass it as `update(..., {name}=...)`, or declare "
+            f'`control(..., observed=("{name}",))` and hand it over with `observe`.',
         )
         raise TypeError(
             f"`{who}` reads the signal `{name}`, which is not among those given "

@@ -110,11 +110,6 @@ def moved(decision: Decision) -> frozenset[str]:
     return frozenset(fields | ({"knobs"} if decision.knobs else set()))
 
 
-def only(field: str, decision: Decision) -> Decision:
-    """Returns `decision` with every other field neutral."""
-    return decide()._replace(**{field: getattr(decision, field)})
-
-
 def without_events(decision: Decision) -> Decision:
     """Returns the levels of `decision`: what may be held while nothing is measured."""
     return decision._replace(skip=_NEUTRAL["skip"], rewind=_NEUTRAL["rewind"])

@@ -32,6 +32,10 @@ class Alarm(enum.IntFlag):
     INVALID_DECISION = 1 << 7
 
 
+ABOUT_CONTROL = Alarm.OUT_OF_DOMAIN | Alarm.INVALID_DECISION
+"""Alarms that say something of the control, and nothing of the run."""
+
+
 class StopReason(enum.IntFlag):
     """Why a run should stop."""
 

@@ -47,7 +47,8 @@ def improvement(
     sign = jnp.float32(1 if mode == "min" else -1)
 
     def threshold(state: BestState) -> F32:
-        margin = jnp.asarray(atol, jnp.float32) + rtol * jnp.abs(state.best)
+        share = jnp.asarray(rtol, jnp.float32) * jnp.abs(state.best)
+        margin = jnp.asarray(atol, jnp.float32) + share
         return jnp.where(state.seen, state.best - margin, jnp.inf)
 
     def init() -> BestState:

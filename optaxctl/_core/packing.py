@@ -34,9 +34,13 @@ class Layout:
         ends = {"float32": 0, "int32": 1}
         slots = []
         for path, leaf in leaves:
-            dtype = str(leaf.dtype)
+            dtype, name = str(leaf.dtype), _name(path)
+            if dtype not in ("float32", "int32", "bool"):
+                raise TypeError(
+                    f"Control state must be float32, int32 or bool; `{name}` is "
+                    f"{dtype}. Cast it where it is computed."
+                )
             home = "int32" if dtype == "bool" else dtype
-            name = jax.tree_util.keystr(path, simple=True, separator="/")
             slots.append(Slot(name, dtype, tuple(leaf.shape), ends[home]))
             ends[home] += int(np.prod(leaf.shape))
         self._sizes = ends
@@ -58,14 +62,16 @@ class Layout:
     def __repr__(self) -> str:
         return f"Layout({len(self.slots)} slots, fingerprint={self.fingerprint})"
 
-    def pack(self, tree: Any) -> tuple[Array, Array]:
+    def pack(self, tree: Any, fingerprint: Any = None) -> tuple[Array, Array]:
         """Returns the leaves of `tree` as one float32 and one int32 array.
 
         Scalars are put in place by selects, which XLA fuses into one kernel for each
         array, where a concatenation makes it compile and run a kernel for every leaf.
+        A step passes on the `fingerprint` that it found, so a wrong one stays wrong.
         """
         f32 = jnp.zeros((self._sizes["float32"],), jnp.float32)
-        i32 = jnp.full((self._sizes["int32"],), self.fingerprint, jnp.int32)
+        mark = self.fingerprint if fingerprint is None else fingerprint
+        i32 = jnp.full((self._sizes["int32"],), mark, jnp.int32)
         pairs = zip(self.treedef.flatten_up_to(tree), self.slots, strict=True)
         for leaf, slot in sorted(pairs, key=lambda pair: bool(pair[1].shape)):
             if slot.dtype == "float32":
@@ -93,6 +99,10 @@ class Layout:
         """Returns the names directly under a top-level field of the tree, sorted."""
         paths = [slot.name.split("/") for slot in self.slots]
         return sorted({path[1] for path in paths if path[0] == field})
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def _put(slot: Slot, leaf: Array, packed: Array) -> Array:

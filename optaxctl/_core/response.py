@@ -9,6 +9,7 @@ from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, Signals, State
 from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide, merge
+from optaxctl._core.flags import ABOUT_CONTROL
 from optaxctl._core.types import I32, Flag
 
 
@@ -35,7 +36,8 @@ def respond(
     While the alarm of `watcher` is up, `skip`, `lr_scale`, `clip_norm` and `stop` are
     in force; `rewind` is asked once, when the alarm rises. After the alarm falls the
     rate is given back geometrically: lr_scale^(1 - t/(recover + 1)) in the t-th update
-    since, and 1 for t > recover. The alarm itself stays in the decision.
+    since, and 1 for t > recover. The alarm itself stays in the decision. Alarms about
+    the control, `OUT_OF_DOMAIN` and `INVALID_DECISION`, are passed on and not answered.
 
     Args:
       watcher: The controller whose alarm is answered.
@@ -82,7 +84,7 @@ def respond(
 
     def update(signals: Signals, state: RespondState) -> tuple[Decision, RespondState]:
         decision, inner = watcher.update(signals, state.inner)
-        up = decision.alarm != 0
+        up = (decision.alarm & ~int(ABOUT_CONTROL)) != 0
         since = jnp.where(up, 0, increment(state.since))
         left = jnp.maximum(1 - since.astype(jnp.float32) / horizon, 0)
         fields: dict[str, Any] = {

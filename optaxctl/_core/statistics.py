@@ -68,6 +68,7 @@ def moments(
     decay: float,
     *,
     prior_var: Callable[[F32], F32],
+    floor: Callable[[F32], F32],
     prior_weight: float = 10.0,
     winsor: float = 6.0,
 ) -> Statistic:
@@ -75,8 +76,9 @@ def moments(
 
     The first finite value x_0 becomes the mean and `prior_var(x_0)` the variance;
     together they weigh as much as `prior_weight` values. With t values before this one,
-    b_t = max(1 - decay, 1/(prior_weight + t)), and x_t cut to mean +- winsor * std, so
-    that one outlier cannot blind the estimate and a lasting change is still followed:
+    b_t = max(1 - decay, 1/(prior_weight + t)), std = sqrt(var) + floor(mean), and x_t
+    cut to mean +- winsor * std, so that one outlier cannot blind the estimate and a
+    lasting change is followed even after a constant; without any std it is not cut:
 
         d = x_t - mean;  mean += b_t * d;  var = (1 - b_t) * (var + b_t * d^2)
 
@@ -95,10 +97,11 @@ def moments(
         first = state.seen == 0
         mean = jnp.where(first, x, state.mean)
         var = jnp.where(first, prior_var(x), state.var)
-        std = jnp.sqrt(var)
+        std = jnp.sqrt(var) + floor(mean)
         rate = 1 / (prior_weight + state.seen.astype(jnp.float32))
         b = jnp.maximum(1 - jnp.asarray(decay, jnp.float32), rate)
-        d = jnp.clip(x - mean, -winsor * std, winsor * std)
+        bound = jnp.where(std > 0, winsor * std, jnp.inf)
+        d = jnp.clip(x - mean, -bound, bound)
         new = MomentsState(
             mean=mean + b * d,
             var=(1 - b) * (var + b * d * d),

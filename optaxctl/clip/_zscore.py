@@ -14,7 +14,7 @@ from optaxctl._core.types import F32, I32
 class ZscoreState(NamedTuple):
     """State of `clip.zscore`."""
 
-    mean: F32  # running mean of the norms after clipping
+    mean: F32  # running mean of the norms, each cut to its limit
     var: F32  # their running variance
     seen: I32  # finite norms seen; saturates
     limit: F32  # the limit of the last update, for the gauge
@@ -25,7 +25,7 @@ def zscore(
     *,
     decay: float = 0.97,
     warmup_updates: int = 25,
-    limit: Literal["adaptive", "mean", "threshold"] = "adaptive",
+    limit: Literal["threshold", "adaptive", "mean"] = "threshold",
     limit_factor: float = 1.0,
     max_norm: float = float("inf"),
     eps: float = 1e-6,
@@ -36,9 +36,9 @@ def zscore(
     norms before it, z = (n - mu)/(sigma + eps). For z > threshold the limit is, by
     `limit`,
 
+        threshold:  mu + threshold * sigma
         adaptive:   limit_factor * (mu + threshold^2 * sigma / z)
         mean:       mu
-        threshold:  mu + threshold * sigma
 
     and otherwise there is none but `max_norm`. The adaptive limit falls as the spike
     grows. During the first `warmup_updates` finite norms only `max_norm` applies, and
@@ -47,8 +47,11 @@ def zscore(
         mu = decay * mu + (1 - decay) * x
         sigma^2 = decay * sigma^2 + (1 - decay) * (x - mu)^2
 
-    A tie, z = threshold, is not clipped. A NaN or infinite norm leaves the statistics
-    as they are and gets the limit `max_norm`: refusing it is the work of `guard`.
+    As x is the clipped norm, "threshold" follows a lasting rise within some tens of
+    steps, while under the other two mu and sigma hardly move and a rise may be clipped
+    for ever. A tie, z = threshold, is not clipped. A NaN or infinite norm leaves the
+    statistics as they are and gets the limit `max_norm`: refusing it is the work of
+    `guard`.
 
     Args:
       threshold: The z-score above which to clip, > 0.
@@ -73,12 +76,13 @@ def zscore(
       >>> for norm in (1.0, 1.2, 0.8, 9.0):
       ...     decision, state = clip.update({"grad_norm": norm}, state)
       >>> round(float(decision.clip_norm), 3)
-      1.021
+      1.408
 
     References:
       Kumar et al., `ZClip <https://arxiv.org/abs/2504.02507>`_, 2025; names there:
       `z_thresh`, `alpha`, `clip_option`, `mode="percentile"` (here
-      `limit="threshold"`), `max_grad_norm`. The default here has no hard limit where
+      `limit="threshold"`), `max_grad_norm`. Their default is `limit="adaptive"`, which
+      a lasting rise of the norm latches. The default here has no hard limit where
       theirs is 1, and one NaN does not end the clipping, as it does there. Their
       `skip_update_on_spike` also keeps the spike out of the moments; here a spike
       enters them clipped, and `respond(watch.spike(monitor="grad_norm"), skip=True)`
@@ -88,11 +92,13 @@ def zscore(
     checks.above(0, who, threshold=threshold, limit_factor=limit_factor)
     checks.between(0, 1, who, decay=decay)
     checks.count(who, warmup_updates=warmup_updates)
-    checks.one_of(who, "limit", limit, ("adaptive", "mean", "threshold"))
+    checks.one_of(who, "limit", limit, ("threshold", "adaptive", "mean"))
     checks.require(max_norm > 0, who, "max_norm", max_norm, "> 0")
     checks.at_least(0, who, eps=eps)
     keep = jnp.asarray(decay, jnp.float32)
     cap = jnp.asarray(max_norm, jnp.float32)
+    deviations = jnp.asarray(threshold, jnp.float32)
+    share = jnp.asarray(limit_factor, jnp.float32)
 
     def init() -> ZscoreState:
         return ZscoreState(
@@ -104,13 +110,13 @@ def zscore(
 
     def outlier_limit(norm: F32, state: ZscoreState) -> F32:
         std = jnp.sqrt(state.var)
-        z = (norm - state.mean) / (std + eps)
+        z = (norm - state.mean) / (std + jnp.asarray(eps, jnp.float32))
         limits = {
-            "adaptive": limit_factor * (state.mean + threshold**2 * std / z),
+            "threshold": state.mean + deviations * std,
+            "adaptive": share * (state.mean + deviations**2 * std / z),
             "mean": state.mean,
-            "threshold": state.mean + threshold * std,
         }
-        outlier = (state.seen >= warmup_updates) & (z > threshold)
+        outlier = (state.seen >= warmup_updates) & (z > deviations)
         return jnp.where(outlier, limits[limit], jnp.inf)
 
     def update(signals: Signals, state: ZscoreState) -> tuple[Decision, ZscoreState]:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from optaxctl._core.checks import count
 from optaxctl.host._extras import load
 from optaxctl.views._read import read
 from optaxctl.views._state import states
@@ -27,6 +28,7 @@ class Checkpoints:
 
     Raises:
       MissingExtra: If Orbax is not installed.
+      ValueError: If `keep` is not a whole number >= 1.
 
     Example:
       >>> import tempfile, jax.numpy as jnp, optaxctl as octl
@@ -38,6 +40,7 @@ class Checkpoints:
     """
 
     def __init__(self, directory: str | Path, *, keep: int = 1):
+        count("checkpoint.Checkpoints", keep=keep)
         ocp = load("orbax.checkpoint", extra="orbax", who="`optaxctl.checkpoint`")
         self.directory = Path(directory).absolute()
         self._args = ocp.args

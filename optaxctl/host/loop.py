@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import numpy as np
 
 from optaxctl._core.checks import count, did_you_mean
 from optaxctl._core.types import Mode
@@ -32,7 +33,7 @@ def epochs(
     mode: Mode = "min",
     checkpoints: Checkpoints | None = None,
     save_every: int = 1,
-    params: Callable[[Any], Any] = lambda tree: tree[0],
+    params: Callable[[Any], Any] | None = None,
     pure: Callable[[Carry], Any] = lambda carry: carry,
     restore: Callable[[Carry, Any], Carry | None] = lambda carry, tree: tree,
 ) -> Iterator[Epoch]:
@@ -61,7 +62,7 @@ def epochs(
       checkpoints: Where to save and to go on from, if anywhere.
       save_every: Epochs from one checkpoint to the next, >= 1.
       params: Takes the pure carry and returns what to keep of the best epoch; the
-        first of a tuple by default.
+        `params` of a TrainState or the first of a tuple by default.
       pure: Takes the carry and returns it as a pytree of arrays. For NNX,
         `lambda carry: nnx.as_pure(nnx.state(carry))`.
       restore: Takes the carry and such a pytree and puts it back, as `step` does. For
@@ -73,7 +74,8 @@ def epochs(
     Raises:
       TypeError: If there is no `control` in the carry, or `evaluate` leaves out
         `monitor` or a metric that the controllers wait for.
-      ValueError: If an epoch has no batches, or the checkpoint does not fit.
+      ValueError: If an epoch has no batches, the checkpoint does not fit, or a
+        controller asks to rewind, which this loop cannot do.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, optaxctl as octl
@@ -100,9 +102,10 @@ def epochs(
       val_loss has not beaten 0.5 for 3 checks; stopping at step 9.
     """
     count("loop.epochs", max_epochs=max_epochs, save_every=save_every)
+    best_of = params or _params
     keeper = keep_best(mode)
     keep = jax.jit(keeper.update)
-    kept = keeper.init(params(pure(carry)))
+    kept = keeper.init(best_of(pure(carry)))
     rates: tuple[float, float] | None = None
     record: Epoch | None = None
     saved: int | None = None
@@ -145,7 +148,7 @@ def epochs(
         began = time.perf_counter()
         stream = iter(batches(n))
         carry = _moved(carry, step(carry, _first(stream, n)))
-        reading = read(carry)
+        reading = _followed(read(carry))
         rates = _widened(rates, reading)
         if record:
             record = replace(record, reading=reading, lr_range=rates, carry=carry)
@@ -161,12 +164,14 @@ def epochs(
         declared = _declared(carry)
         _check(metrics, monitor, declared)
         carry = observe(carry, **{name: metrics[name] for name in declared})
-        _, kept = keep(metrics[monitor], params(pure(carry)), kept)
-        reading = read(carry)
+        _, kept = keep(metrics[monitor], best_of(pure(carry)), kept)
+        reading = _followed(read(carry))
         rates = _widened(rates, reading)
         record = describe(n + 1, metrics, time.perf_counter() - began)
         if record.number % save_every == 0:
             save(record)
+        if record.stopped:
+            break
 
     if record:
         save(record)
@@ -190,6 +195,20 @@ def _widened(
         return rates
     low, high = rates or (math.inf, -math.inf)
     return min(low, reading.learning_rate), max(high, reading.learning_rate)
+
+
+def _params(tree: Any) -> Any:
+    return tree.params if hasattr(tree, "params") else tree[0]
+
+
+def _followed(reading: Reading) -> Reading:
+    if np.any(reading.rewinds):
+        raise ValueError(
+            f"A controller asked to rewind by step {reading.step:,}, which "
+            "`loop.epochs` cannot do. Answer it in a loop of your own, or leave "
+            "`rewind` out of `respond`."
+        )
+    return reading
 
 
 def _declared(carry: Carry) -> list[str]:

@@ -85,6 +85,7 @@ def plateau(
     """
     who = "lr.plateau"
     checks.count(who, updates=updates)
+    limit = jnp.asarray(updates, jnp.int32)
     test = improvement(who, mode=mode, atol=atol, rtol=rtol, nonfinite=nonfinite)
     adjust = adjustment(
         who,
@@ -100,7 +101,7 @@ def plateau(
     def update(signals: Signals, state: PlateauState) -> tuple[Decision, PlateauState]:
         _, best = test.update(read(signals, monitor, who), state.best)
         stale = jnp.where(adjust.ready(state.adjustment), best.stale, 0)
-        wanted = stale >= updates
+        wanted = stale >= limit
         moved = adjust.update(wanted, state.adjustment)
         best = BestState(best.best, best.seen, jnp.where(wanted, 0, stale))
         return decide(lr_scale=moved.scale), PlateauState(best, moved)
@@ -109,7 +110,7 @@ def plateau(
         return {
             "scale": state.adjustment.scale,
             "adjustments": state.adjustment.made,
-            "patience_left": updates - state.best.stale,
+            "patience_left": limit - state.best.stale,
             "to_beat": test.to_beat(state.best),
         }
 

@@ -79,6 +79,7 @@ def patience(
     """
     who = "stop.patience"
     checks.count(who, updates=updates)
+    limit = jnp.asarray(updates, jnp.int32)
     test = improvement(who, mode=mode, atol=atol, rtol=rtol, nonfinite=nonfinite)
 
     def init() -> PatienceState:
@@ -88,12 +89,12 @@ def patience(
         signals: Signals, state: PatienceState
     ) -> tuple[Decision, PatienceState]:
         _, best = test.update(read(signals, monitor, who), BestState(*state))
-        stop = jnp.where(best.stale >= updates, int(StopReason.PATIENCE), 0)
+        stop = jnp.where(best.stale >= limit, int(StopReason.PATIENCE), 0)
         return decide(stop=stop), PatienceState(*best)
 
     def gauges(state: PatienceState) -> dict[str, Any]:
         return {
-            "patience_left": jnp.maximum(updates - state.stale, 0),
+            "patience_left": jnp.maximum(limit - state.stale, 0),
             "to_beat": test.to_beat(BestState(*state)),
         }
 

@@ -67,8 +67,10 @@ def control(
         d.skip -> u = -0.0 and the optimizer's state stays bit for bit as it was
 
     A NaN `clip_norm` and a NaN or negative `lr_scale` are ignored, with the alarm
-    `INVALID_DECISION`. `rewind` and `stop` are carried out of the step for the loop to
-    answer, `stop` latched. Controllers see every step, refused ones too.
+    `INVALID_DECISION`; so is a non-finite knob, and a schedule that is not finite keeps
+    its last value. `rewind` and `stop` change nothing here: they are carried out of
+    the step for the loop to answer, `stop` latched. Controllers see every step,
+    refused ones too.
 
     Signals. Computed here: `grad_norm` (before clipping), `step` (calls so far),
     `accepted` (calls not refused), and `learning_rate` (before `lr_scale`) where it is
@@ -83,8 +85,10 @@ def control(
       controller: What decides; several go through `together`.
       observed: Names of signals that arrive by `observe`.
       record: Names of further signals to keep for `read`.
-      learning_rate: The rate of a ready-made `inner`, a number or a schedule, so that
-        it can be read; it changes nothing. Not with `inject`, which knows it.
+      learning_rate: The rate of a ready-made `inner`, a number or a schedule of
+        accepted steps, so that it can be read, also as a signal; `inner` does not see
+        it. Not with `inject`, which knows the rate, nor around `MultiSteps`, whose
+        schedules count other steps.
       axis_name: The axis of `shard_map` over which signals are averaged and the
         squares of sharded gradients summed. Under `check_vma=False` JAX cannot tell
         shards from copies: reduce the gradients first.
@@ -95,7 +99,7 @@ def control(
     Raises:
       TypeError: If `controller` is not a controller; while tracing, if a signal is
         missing, is not a scalar, or differs between devices.
-      ValueError: If names clash or two schedules own the learning rate.
+      ValueError: If names clash, or two own the learning rate.
 
     Example:
       >>> import jax.numpy as jnp, optax, optaxctl as octl
@@ -122,6 +126,7 @@ def control(
         axis_name=axis_name,
     )
     layout = Layout(jax.eval_shape(loop.start))
+    fields, _ = shape(loop.controller)
 
     def build(hyperparams: dict[str, F32]) -> optax.GradientTransformationExtraArgs:
         if isinstance(inner, Injected):
@@ -132,7 +137,8 @@ def control(
         content = loop.start()
         values = {name: h.value for name, h in content.hyperparams.items()}
         state = build(values).init(params)
-        _refuse_second_plateau(state, loop.controller)
+        if "lr_scale" in fields:
+            _refuse_rivals(state, owned="learning_rate" in values)
         return ControlState(layout, *layout.pack(content), state)
 
     def run(
@@ -149,7 +155,8 @@ def control(
             out, inner_state = gate(
                 tx, orders, updates, state.inner, params, extra, apply=apply
             )
-        return out, ControlState(layout, *layout.pack(content), inner_state)
+        packed = layout.pack(content, state.i32[0])
+        return out, ControlState(layout, *packed, inner_state)
 
     return Control(init, _Step(run))
 
@@ -229,7 +236,8 @@ def _validate(
                 "owns the rate already. Leave it out."
             )
         rate = inner.rules.get("learning_rate")
-    if callable(rate) and "accepted" in controller.signals:
+    follows = "accepted" in controller.signals and "lr_scale" in shape(controller)[0]
+    if callable(rate) and follows:
         raise ValueError(
             "Two schedules own the learning rate: the optimizer's and the one in "
             "`lr.follow`. Make the optimizer's a number."
@@ -240,13 +248,20 @@ def _as_schedule(rate: float | Schedule | None) -> Schedule | None:
     return rate if rate is None or callable(rate) else lambda step: rate
 
 
-def _refuse_second_plateau(state: Any, controller: Controller) -> None:
-    def is_plateau(node: Any) -> bool:
-        return isinstance(node, optax.contrib.ReduceLROnPlateauState)
-
-    nodes = jax.tree.leaves(state, is_leaf=is_plateau)
-    if any(map(is_plateau, nodes)) and "lr_scale" in shape(controller)[0]:
-        raise ValueError(
-            "Two controllers own the learning rate: `optax.contrib.reduce_on_plateau` "
-            "inside the optimizer and an `lr.*` around it. Take one of them out."
+def _refuse_rivals(state: Any, *, owned: bool) -> None:
+    """Refuses what lives inside the optimizer and cannot bear a scaled update."""
+    rivals: dict[type, str] = {
+        optax.contrib.ReduceLROnPlateauState: "Two controllers own the learning rate: "
+        "`optax.contrib.reduce_on_plateau` inside the optimizer and an `lr.*` around "
+        "it. Take one of them out.",
+    }
+    if not owned:
+        rivals[optax.contrib.ScheduleFreeState] = (
+            "Schedule-free optimizers average in step with their own learning rate, so "
+            "their updates cannot be scaled. Let control own the rate: "
+            "`inject(optax.contrib.schedule_free_adamw, learning_rate=...)`."
         )
+    kinds = tuple(rivals)
+    for node in jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, kinds)):
+        if isinstance(node, kinds):
+            raise ValueError(rivals[type(node)])

@@ -84,7 +84,8 @@ def inject(
 
     A number is an argument given as a float or an array, or as an int where the
     factory's own default is a float or missing. A callable is a schedule where the
-    default is a number or missing, so `mask=` and the like stay what they are.
+    default is a number or missing, so `mask=` and the like stay what they are. What
+    else is to stay, such as a number of layers, goes into a `functools.partial`.
 
     Args:
       factory: A function that returns an Optax transformation, such as `optax.adamw`.
@@ -146,6 +147,8 @@ def _frozen(
 ) -> Mapping[str, float] | None:
     known = arguments
     while isinstance(factory, functools.partial):
+        if factory.args:  # They have left the signature, and with it our sight.
+            return None
         known, factory = {**factory.keywords, **known}, factory.func
     entry = _EXACT.get(factory)
     if entry is None or any(known.get(name) is not None for name in entry.spoilers):

@@ -11,7 +11,7 @@ from optaxctl._core.controllers import Controller, read
 from optaxctl._core.types import F32, Flag
 from optaxctl.views._inject import Injected
 from optaxctl.views._signals import gradient_norm, handed_over
-from optaxctl.views._state import Content, Hyperparameter, advance, initial
+from optaxctl.views._state import Content, Hyperparameter, advance, initial, invalid
 
 
 class Orders(NamedTuple):
@@ -52,11 +52,12 @@ class Loop:
 
     def start(self) -> Content:
         """Returns the content before the first step."""
+        rules = self._rules(jnp.zeros((), jnp.int32))
         content = initial(
             self.controller,
             measured=self.measured,
             observed=self.observed,
-            hyperparams=self._rules(jnp.zeros((), jnp.int32)),
+            hyperparams={n: jnp.where(jnp.isfinite(v), v, 0) for n, v in rules.items()},
         )
         known = self._known_rate(content) if "learning_rate" in self.measured else {}
         return content._replace(signals={**content.signals, **known})
@@ -71,7 +72,8 @@ class Loop:
                 f"`{clash[0]}` is declared as observed and was handed to `update` too. "
                 "Take it out of `observed`, or hand it over by `observe` only."
             )
-        content = content._replace(hyperparams=self._owned(content))
+        owned, broken = self._owned(content)
+        content = content._replace(hyperparams=owned)
         norm = gradient_norm(updates, self.axis_name)
         signals = {
             "step": content.step,
@@ -84,7 +86,9 @@ class Loop:
         }
         for name in self.record:
             signals[name] = read(signals, name, "control(record=...)")
-        decision, new = advance(content, self.controller, signals)
+        decision, new = advance(
+            content, self.controller, signals, alarm=invalid(broken)
+        )
 
         ok = ~jnp.asarray(decision.skip)
         clips = norm > decision.clip_norm
@@ -103,13 +107,19 @@ class Loop:
     def _rules(self, step: Any) -> dict[str, F32]:
         return self.injected.values(step) if self.injected else {}
 
-    def _owned(self, content: Content) -> dict[str, Hyperparameter]:
-        """Returns the hyper-parameters of this step: as set by hand, or by rule."""
+    def _owned(self, content: Content) -> tuple[dict[str, Hyperparameter], Flag]:
+        """Returns the hyper-parameters of this step, and whether a rule is broken.
+
+        They are as set by hand, or by rule; where a rule is not finite, as they were.
+        """
+        owned, broken = {}, jnp.zeros((), jnp.bool_)
         rules = self._rules(content.accepted)
-        return {
-            name: Hyperparameter(jnp.where(h.held, h.value, rules[name]), h.held)
-            for name, h in content.hyperparams.items()
-        }
+        for name, h in content.hyperparams.items():
+            stays = h.held | ~jnp.isfinite(rules[name])
+            value = jnp.where(stays, h.value, rules[name])
+            owned[name] = Hyperparameter(value, h.held)
+            broken |= stays & ~h.held
+        return owned, broken
 
     def _known_rate(self, content: Content) -> dict[str, Any]:
         if "learning_rate" in content.hyperparams:

@@ -83,9 +83,9 @@ def replay(
     ((steps,),) = set(shapes.values())
     held = fresh_only(controller, frozenset(mask))
 
-    def body(carry: Any, row: dict[str, Any]) -> Any:
+    def body(carry: Any, inputs: Any) -> Any:
         accepted, state = carry
-        step = row.pop("index")
+        step, row = inputs
         counted = {"step": step, "accepted": accepted}
         decision, state = held.update({**counted, **row}, state)
         accepted += (~jnp.asarray(decision.skip)).astype(jnp.int32)
@@ -93,7 +93,5 @@ def replay(
 
     index = jnp.arange(steps, dtype=jnp.int32)
     start = (jnp.zeros((), jnp.int32), held.init())
-    (_, state), (decisions, gauges) = jax.lax.scan(
-        body, start, {"index": index, **columns}
-    )
+    (_, state), (decisions, gauges) = jax.lax.scan(body, start, (index, columns))
     return Replay(decisions, gauges, state)

@@ -24,10 +24,10 @@ class _ControlledSchedule:
         self._layout = Layout(jax.eval_shape(self._start))
 
     def init(self) -> ControlState:
-        return self._packed(self._start())
+        return self._packed(self._start(), None)
 
     def update(self, state: ControlState, **extra: Any) -> ControlState:
-        return self._packed(self._advance(state, extra)[1])
+        return self._packed(self._advance(state, extra)[1], state.i32[0])
 
     def __call__(self, state: ControlState, **extra: Any) -> F32:
         if not extra and set(self._measured) - {"learning_rate"}:
@@ -36,8 +36,8 @@ class _ControlledSchedule:
             return self._base(content.accepted) * content.decision.lr_scale
         return self._advance(state, extra)[0]
 
-    def _packed(self, content: Content) -> ControlState:
-        arrays = self._layout.pack(content)
+    def _packed(self, content: Content, fingerprint: Any) -> ControlState:
+        arrays = self._layout.pack(content, fingerprint)
         return ControlState(self._layout, *arrays, optax.EmptyState())
 
     def _start(self) -> Content:

@@ -52,7 +52,11 @@ def handed_over(extra: Mapping[str, Any], axis_name: str | None) -> dict[str, An
         for name, value in extra.items()
         if _is_number(value)
     }
-    return {n: _reduced(n, value, axis_name) for n, value in numbers.items()}
+    # An array is no signal; it stays here so that who reads it can name its shape.
+    return {
+        n: value if np.ndim(value) else _reduced(n, value, axis_name)
+        for n, value in numbers.items()
+    }
 
 
 def _reduced(name: str, value: Any, axis_name: str | None) -> Any:
@@ -81,8 +85,7 @@ def _is_number(value: Any) -> bool:
     if isinstance(value, (bool, int, float)):
         return True
     is_array = isinstance(value, (jax.Array, np.ndarray, np.generic))
-    return is_array and jnp.issubdtype(value.dtype, np.number) and _is_real(value)
-
-
-def _is_real(value: Any) -> bool:
-    return not jnp.issubdtype(value.dtype, np.complexfloating)
+    if not is_array:
+        return False
+    real = not jnp.issubdtype(value.dtype, np.complexfloating)
+    return value.dtype == bool or (real and jnp.issubdtype(value.dtype, np.number))

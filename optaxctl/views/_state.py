@@ -106,13 +106,12 @@ def initial(
 
 
 def advance(
-    content: Content,
-    controller: Controller,
-    signals: Signals,
+    content: Content, controller: Controller, signals: Signals, *, alarm: I32 | int = 0
 ) -> tuple[Decision, Content]:
-    """Asks the controller, and counts the step."""
+    """Asks the controller, and counts the step; `alarm` joins what it raises."""
     decision, state = controller.update(signals, content.controller)
     decision = _valid(decision)
+    decision = decision._replace(alarm=decision.alarm | alarm)
     ok = ~jnp.asarray(decision.skip)
     new = Content(
         step=increment(content.step),
@@ -175,8 +174,17 @@ def _valid(decision: Decision) -> Decision:
     if "clip_norm" in fields:
         good = norm >= 0
         norm, bad = jnp.where(good, norm, jnp.inf), bad | ~good
-    alarm = decision.alarm | jnp.where(bad, int(Alarm.INVALID_DECISION), 0)
-    return decision._replace(lr_scale=scale, clip_norm=norm, alarm=alarm)
+    knobs = {}
+    for name, knob in decision.knobs.items():
+        good = jnp.isfinite(knob)
+        knobs[name], bad = jnp.where(good, knob, 1), bad | ~good
+    alarm = decision.alarm | invalid(bad)
+    return decision._replace(lr_scale=scale, clip_norm=norm, alarm=alarm, knobs=knobs)
+
+
+def invalid(bad: Flag) -> I32:
+    """Returns the alarm for a factor or a rate that makes no sense."""
+    return jnp.where(bad, jnp.int32(Alarm.INVALID_DECISION), 0)
 
 
 def _is_state(x: Any) -> bool:

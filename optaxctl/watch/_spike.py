@@ -35,13 +35,14 @@ def spike(
     With y = log x (or x, by `scale`), and mu and sigma the running mean and standard
     deviation of y before this update,
 
-        z = (y - mu) / (sigma + floor),    alarm when z > threshold
+        z = (y - mu) / sigma,    alarm when z > threshold
 
-    strictly; `floor` is 0.01 (times |mu| on a linear scale). The moments start from a
-    prior, the first finite y with a variance of 0.05 (times x_0^2) and the weight of
-    ten values, so the alarm is awake from the second update on: most runs that die do
-    so in their first ten steps. An outlier enters the moments cut to 6 sigma, so a
-    lasting change of level is accepted after a while instead of alarming for ever.
+    strictly; 0.01 (times |mu| on a linear scale) is part of every sigma. The moments
+    start from a prior, the first finite y with a variance of 0.05 (times x_0^2) and the
+    weight of ten values, so the alarm is awake from the second update on: most runs
+    that die do so in their first ten steps. An outlier enters the moments cut to 6
+    sigma, so a lasting change of level is accepted after a while instead of alarming
+    for ever.
 
     A NaN or infinite value raises no spike, which is the work of `watch.nonfinite`,
     and leaves the moments as they are. On a log scale a value that is not positive
@@ -84,7 +85,11 @@ def spike(
     def unit(y: F32) -> F32:
         return jnp.ones((), jnp.float32) if logarithmic else jnp.abs(y)
 
-    statistic = moments(decay, prior_var=lambda y: _PRIOR_VAR * unit(y) ** 2)
+    statistic = moments(
+        decay,
+        prior_var=lambda y: _PRIOR_VAR * unit(y) ** 2,
+        floor=lambda mean: _STD_FLOOR * unit(mean),
+    )
 
     def init() -> SpikeState:
         return SpikeState(statistic.init(), jnp.zeros((), jnp.float32))
@@ -94,8 +99,7 @@ def spike(
         outside = logarithmic & jnp.isfinite(x) & (x <= 0)
         y = jnp.log(x) if logarithmic else x
         usual, admitted = statistic.update(y, state.moments)
-        deviation = usual.std + _STD_FLOOR * unit(usual.mean)
-        z = (y - usual.mean) / jnp.maximum(deviation, jnp.finfo(jnp.float32).tiny)
+        z = (y - usual.mean) / jnp.maximum(usual.std, jnp.finfo(jnp.float32).tiny)
         z = jnp.where(jnp.isfinite(y), z, 0)
         spiked = jnp.where(z > threshold, bit, 0)
         alarm = spiked | jnp.where(outside, int(Alarm.OUT_OF_DOMAIN), 0)

@@ -73,8 +73,8 @@ def over_seeds(job: Job, rounds: int) -> dict[str, Timing]:
         program = Program(step, args, donate=True)
         program.compile()
         runners[name] = Runner(program, calls=2)
-        runners[name]()
-    return paired(runners, rounds=rounds, calls=2)
+    renew = lambda name: runners[name].renew()
+    return paired(runners, rounds=rounds, calls=2, prepare=renew)
 
 
 def import_milliseconds(rounds: int) -> float:

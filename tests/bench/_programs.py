@@ -60,12 +60,20 @@ class Runner:
     """Calls a program on its own results, as training does."""
 
     def __init__(self, program: Program, calls: int):
-        params, state, *self.rest = program.args
-        self.params, self.state = jax.tree.map(jnp.copy, (params, state))
+        self.params, self.state, *self.rest = program.args
         self.compiled, self.calls = program.compiled, calls
+        self.renew()
+
+    def renew(self) -> None:
+        """Moves to other buffers: where they lie changes a time by 10 %."""
+        self.params, self.state = jax.tree.map(jnp.copy, (self.params, self.state))
+        self._run(1)
 
     def __call__(self) -> None:
-        for _ in range(self.calls):
+        self._run(self.calls)
+
+    def _run(self, calls: int) -> None:
+        for _ in range(calls):
             self.params, self.state, *_ = self.compiled(
                 self.params, self.state, *self.rest
             )

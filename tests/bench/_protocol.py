@@ -83,15 +83,23 @@ class Report:
 
 
 def paired(
-    variants: Mapping[str, Callable[[], Any]], *, rounds: int, calls: int = 1
+    variants: Mapping[str, Callable[[], Any]],
+    *,
+    rounds: int,
+    calls: int = 1,
+    prepare: Callable[[str], Any] = lambda name: None,
 ) -> dict[str, Timing]:
-    """Times the variants, each of which makes `calls` calls; the first is the base."""
+    """Times the variants, each of which makes `calls` calls; the first is the base.
+
+    `prepare` is called with the variant's name before each of its turns, untimed.
+    """
     names = list(variants)
     order = random.Random(0)
     wall: dict[str, list[float]] = {name: [] for name in names}
     cpu: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(rounds):
         for name in order.sample(names, len(names)):
+            prepare(name)
             start, burnt = time.perf_counter(), time.process_time()
             variants[name]()
             wall[name].append((time.perf_counter() - start) / calls)

@@ -29,7 +29,7 @@ from tests.bench._protocol import Report, Timing, paired, progress
 UPDATE_WALL = {"I": (1.30, 1.50), "C": (1.80, 1.70), "A": (1.30, 1.50)}
 UPDATE_BYTES = {"I": (1.11, 1.12), "C": (1.41, 1.42), "A": (1.11, 1.12)}
 CALLS = {"update": (5, 100), "step": (1, 40)}
-ROUNDS = {"update": (15, 30), "step": (11, 30), "compile": (3, 7)}
+ROUNDS = {"update": (15, 60), "step": (9, 60), "compile": (3, 7)}
 
 
 class Bench:
@@ -148,10 +148,9 @@ class Bench:
         progress(f"{self.job.name}: {kind}")
         calls = CALLS[kind][self.column]
         runners = {name: Runner(program, calls) for name, program in programs.items()}
-        for run in runners.values():
-            run()
         rounds = self.rounds or ROUNDS[kind][self.column]
-        times = paired(runners, rounds=rounds, calls=calls)
+        renew = lambda name: runners[name].renew()
+        times = paired(runners, rounds=rounds, calls=calls, prepare=renew)
         for name in runners.keys() & {"I", "C", "A"}:
             refused = octl.read(runners[name].state).refused
             assert refused == 0, f"{name} refused {refused} healthy steps"

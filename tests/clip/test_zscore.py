@@ -96,6 +96,15 @@ def test_a_constant_norm_that_jumps_is_clipped_to_what_it_was() -> None:
     np.testing.assert_array_equal(limit, [np.inf, np.inf, np.inf, 3])
 
 
+def test_a_lasting_rise_of_the_norm_is_accepted() -> None:
+    noise = np.exp(0.1 * np.random.default_rng(0).normal(size=4000))
+    norms = np.where(np.arange(4000) < 1000, noise, 2 * noise).astype(np.float32)
+    limit = octl.replay(octl.clip.zscore(), {"grad_norm": norms}).decisions.clip_norm
+    clipped = np.asarray(norms > limit)
+    assert clipped[1000:1010].all()
+    assert clipped[1100:].mean() < 0.02
+
+
 def test_a_huge_finite_norm_does_not_end_the_clipping() -> None:
     c = octl.clip.zscore(warmup_updates=3)
     norms = np.array([1.0, 1.2, 3e38, 0.8, 1.0, 1e4], np.float32)
@@ -110,7 +119,7 @@ def test_a_huge_finite_norm_does_not_end_the_clipping() -> None:
         ({"threshold": 0.0}, "threshold=...)` must be > 0, got 0.0"),
         ({"decay": 1.0}, "decay=...)` must be > 0 and < 1, got 1.0"),
         ({"warmup_updates": 0}, "warmup_updates=...)` must be >= 1, got 0"),
-        ({"limit": "max"}, "limit=...)` must be 'adaptive' or 'mean' or 'threshold'"),
+        ({"limit": "max"}, "limit=...)` must be 'threshold' or 'adaptive' or 'mean'"),
         ({"limit_factor": -1.0}, "limit_factor=...)` must be > 0, got -1.0"),
         ({"max_norm": 0.0}, "max_norm=...)` must be > 0, got 0.0"),
         ({"eps": -1e-9}, "eps=...)` must be >= 0, got -1e-09"),

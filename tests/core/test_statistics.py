@@ -26,11 +26,23 @@ def prior_var(x: Any) -> Any:
     return jnp.full_like(x, 4.0)
 
 
+def no_floor(mean: Any) -> Any:
+    return jnp.zeros_like(mean)
+
+
 SLOW = estimates(
-    moments(0.999, prior_var=prior_var, prior_weight=10.0, winsor=float("inf"))
+    moments(
+        0.999,
+        prior_var=prior_var,
+        floor=no_floor,
+        prior_weight=10.0,
+        winsor=float("inf"),
+    )
 )
-FAST = estimates(moments(0.5, prior_var=prior_var))
-RELATIVE = estimates(moments(0.9, prior_var=lambda x: 0.05 * x * x))
+FAST = estimates(moments(0.5, prior_var=prior_var, floor=no_floor))
+RELATIVE = estimates(
+    moments(0.9, prior_var=lambda x: 0.05 * x * x, floor=lambda m: 0.01 * jnp.abs(m))
+)
 RING = estimates(ring(SIZE))
 SLOPE = estimates(slope(SIZE))
 QUANTILE = estimates(quantile(0.9))
@@ -59,6 +71,13 @@ def test_an_outlier_enters_the_moments_cut() -> None:
 def test_a_lasting_change_of_level_is_followed() -> None:
     estimate, _ = FAST(np.array([0.0] * 20 + [1e4] * 100, np.float32))
     np.testing.assert_allclose(estimate.mean[-1], 1e4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("constant", [0.0, 1.0])
+def test_a_change_after_a_long_constant_is_followed(constant: float) -> None:
+    xs = np.array([constant] * 5000 + [2.0] * 500, np.float32)
+    estimate, _ = RELATIVE(xs)
+    np.testing.assert_allclose(estimate.mean[-1], 2.0, rtol=1e-2)
 
 
 @given(xs=tapes())

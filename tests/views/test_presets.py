@@ -90,3 +90,22 @@ def test_supervise_works_from_the_first_step_on() -> None:
     assert bits(params) == bits(PARAMS)
     assert bits(refused.inner) == bits(state.inner)
     assert octl.read(refused).learning_rate == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("loss", "grads"),
+    [
+        (-3.0, gradients(0)),
+        (0.0, gradients(0)),
+        (1.0, jax.tree.map(jnp.zeros_like, PARAMS)),
+    ],
+    ids=["negative loss", "no loss", "no gradient"],
+)
+def test_supervise_accepts_what_it_cannot_watch(loss: float, grads: Any) -> None:
+    tx = octl.supervise(optax.sgd(0.1))
+    step, state = stepper(tx), tx.init(PARAMS)
+    for _ in range(5):
+        _, state = step(grads, state, PARAMS, value=loss)
+    reading = octl.read(state)
+    assert (reading.accepted, reading.refused, reading.stop) == (5, 0, ())
+    assert "out_of_domain" in reading.alarms

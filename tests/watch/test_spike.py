@@ -27,8 +27,8 @@ def z_scores(xs: Any, *, scale: str, decay: float) -> Any:
             continue
         if mean is None:
             mean, var = y, 0.05 if scale == "log" else 0.05 * y**2
-        std = np.sqrt(var)
-        yield (y - mean) / (std + 0.01 * (1 if scale == "log" else abs(mean)))
+        std = np.sqrt(var) + 0.01 * (1 if scale == "log" else abs(mean))
+        yield (y - mean) / std
         b = max(1 - decay, 1 / (10 + seen))
         d = np.clip(y - mean, -6 * std, 6 * std)
         mean, var, seen = mean + b * d, (1 - b) * (var + b * d**2), seen + 1
@@ -116,3 +116,11 @@ def test_the_bit_names_the_signal(monitor: str, bit: Alarm) -> None:
 def test_arguments_are_checked(arguments: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         octl.watch.spike(**arguments)
+
+
+@pytest.mark.parametrize("scale", ["log", "linear"])
+def test_a_lasting_level_ends_the_alarm(scale: str) -> None:
+    xs = np.array([1.0] * 5000 + [2.0] * 5000, np.float32)
+    alarm = np.asarray(replayed(xs, scale=scale, threshold=10.0).decisions.alarm)
+    assert alarm[5000]
+    assert not alarm[-1000:].any()
