@@ -9,7 +9,9 @@ from optaxctl.views._read import Reading
 
 @dataclass(frozen=True)
 class Epoch:
-    """How a run stands after an epoch, once the controllers have seen its evaluation.
+    """How a run stands after an epoch and, unless it was the last, one step of the next.
+
+    That step is the one in which the controllers answer the evaluation.
 
     Attributes:
       number: Epochs done, this one included.

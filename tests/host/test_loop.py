@@ -210,68 +210,6 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(
     assert leaves(resumed[-1].best_params) == leaves(whole[-1].best_params)
 
 
-def test_a_stop_inside_an_epoch_resumes_to_the_same_end(tmp_path):
-    """The verdict comes from the loss of the steps, not from an evaluation."""
-    stopper = octl.stop.patience(STEPS + 1, monitor="loss")
-    tx = octl.control(optax.sgd(0.1), stopper)
-
-    def step(carry, x):
-        w, opt_state = carry
-        return octl.apply_gradients(tx, jnp.ones(()), opt_state, w, value=1.0)
-
-    def run(directory, records=None):
-        w = jnp.zeros(())
-        with octl.checkpoint.Checkpoints(tmp_path / directory) as checkpoints:
-            done = octl.loop.epochs(
-                step,
-                (w, tx.init(w)),
-                lambda n: range(STEPS),
-                evaluate=told(3.0, 2.0, 1.0, 0.5),
-                max_epochs=4,
-                checkpoints=checkpoints,
-            )
-            return list(itertools.islice(done, records))
-
-    whole = run("whole")[-1]
-    run("parts", 1)
-    resumed = run("parts")[-1]
-    assert (resumed.step, leaves(resumed.carry)) == (whole.step, leaves(whole.carry))
-    again = run("parts")[-1]
-    assert (again.step, leaves(again.carry)) == (whole.step, leaves(whole.carry))
-
-
-def test_a_request_to_rewind_is_not_passed_over():
-    controller = octl.respond(octl.watch.nonfinite("loss"), rewind=True)
-    tx = octl.control(optax.sgd(0.1), controller)
-
-    def step(carry, x):
-        w, opt_state = carry
-        return octl.apply_gradients(tx, jnp.ones(()), opt_state, w, value=np.nan)
-
-    w = jnp.zeros(())
-    with pytest.raises(ValueError, match="asked to rewind by step 1"):
-        list(
-            octl.loop.epochs(
-                step, (w, tx.init(w)), lambda n: [0], evaluate=told(1.0), max_epochs=2
-            )
-        )
-
-
-def test_the_best_of_a_train_state_are_its_params():
-    tx = octl.control(optax.sgd(0.1), octl.guard())
-    state = octl.linen.TrainState.create(
-        apply_fn=None, params={"w": jnp.ones(2)}, tx=tx
-    )
-
-    def step(state, x):
-        return state.apply_gradients(grads={"w": jnp.ones(2)}, value=1.0)
-
-    *_, last = octl.loop.epochs(
-        step, state, lambda n: [0], evaluate=told(2.0, 3.0), max_epochs=2
-    )
-    np.testing.assert_allclose(last.best_params["w"], [0.9, 0.9])
-
-
 @FRONT_ENDS
 @pytest.mark.parametrize("tape", [(1.0,), (4.0, 3.0, 2.0, 1.0, 0.5)])
 def test_a_finished_run_tells_its_end_again_without_a_step(build, tape, tmp_path):
