@@ -9,7 +9,7 @@ from optaxctl.views._read import Reading
 
 @dataclass(frozen=True)
 class Epoch:
-    """How a run stands after an epoch and, unless it was the last, one step of the next.
+    """How a run stands after an epoch and, but for the last, a step of the next.
 
     That step is the one in which the controllers answer the evaluation.
 
