@@ -37,7 +37,7 @@ _NAMES = {
 _HOME = {name: home for home, names in _NAMES.items() for name in names}
 _HOME |= {module.rpartition(".")[2]: module for module in _MODULES}
 
-__all__ = sorted(_HOME)
+__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> _Any:

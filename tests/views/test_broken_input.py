@@ -86,8 +86,9 @@ def test_positional_arguments_of_a_partial_are_gated_and_not_lost() -> None:
 
 
 def test_an_array_for_the_optimizer_is_no_signal() -> None:
-    def update(updates: Any, state: Any, params: Any = None, *, weights: Any, **_: Any):
-        return jax.tree.map(lambda u: -u * jnp.sum(weights), updates), state
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
+        weight = jnp.sum(extra["weights"])
+        return jax.tree.map(lambda u: -u * weight, updates), state
 
     inner = optax.GradientTransformationExtraArgs(lambda params: (), update)
     tx: Any = octl.control(inner, octl.guard())
@@ -118,15 +119,13 @@ def test_a_measured_signal_is_not_asked_of_the_user(name: str) -> None:
 
 
 def test_numbers_of_64_bits_make_state_of_32() -> None:
+    three: Any = np.int64(3)
     with jax.enable_x64(True):
         controller = octl.together(
             rate=octl.lr.plateau(
-                np.int64(3),
-                rtol=np.float64(1e-4),
-                factor=np.float64(0.5),
-                monitor="loss",
+                three, rtol=np.float64(1e-4), factor=np.float64(0.5), monitor="loss"
             ),
-            stop=octl.stop.patience(np.int64(3), atol=np.float64(0.1), monitor="loss"),
+            stop=octl.stop.patience(three, atol=np.float64(0.1), monitor="loss"),
             clip=octl.clip.zscore(np.float64(2.5), eps=np.float64(1e-6)),
             guard=octl.guard(),
         )
