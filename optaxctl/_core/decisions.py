@@ -92,7 +92,9 @@ def merge(a: Decision, b: Decision) -> Decision:
       0.25
     """
     knobs = a.knobs | b.knobs
-    knobs |= {k: a.knobs[k] * b.knobs[k] for k in a.knobs.keys() & b.knobs.keys()}
+    # Sorted, so that every process of a pod traces the same program.
+    shared = sorted(a.knobs.keys() & b.knobs.keys())
+    knobs |= {name: a.knobs[name] * b.knobs[name] for name in shared}
     return Decision(
         lr_scale=_join(jnp.multiply, "lr_scale", a, b),
         clip_norm=_join(jnp.minimum, "clip_norm", a, b),

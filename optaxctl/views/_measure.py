@@ -95,7 +95,7 @@ class Loop:
         # Not `where(clips, limit / norm, 1)`, whose derivative is NaN without a limit.
         clip = jnp.where(clips, decision.clip_norm, 1) / jnp.where(clips, norm, 1)
         force = {n: h.value for n, h in content.hyperparams.items()}
-        for name in force.keys() & decision.knobs.keys():
+        for name in sorted(force.keys() & decision.knobs.keys()):
             force[name] *= decision.knobs[name]
         scale = jnp.asarray(decision.lr_scale)
         if "learning_rate" in force:

@@ -56,7 +56,7 @@ def observe(opt_state: Any, **values: Any) -> Any:
 
     def arrivals(layout: Layout) -> dict[str, Any]:
         scalars = {}
-        for name in values.keys() & set(layout.keys("observed")):
+        for name in sorted(values.keys() & set(layout.keys("observed"))):
             path = f"observed/{name}"
             scalars |= {f"{path}/value": values[name], f"{path}/fresh": True}
             scalars[f"{path}/seen"] = True
