@@ -206,7 +206,7 @@ BUGS = [
     (laws.a_missing_signal_is_named, missing_signal_is_zero, Broken),
     (resumes_exactly, callback_in_the_step, Broken),
     (resumes_exactly_inside_control, callback_in_the_step, Broken),
-    (resumes_exactly_inside_control, unpackable_dtype, KeyError),
+    (resumes_exactly_inside_control, unpackable_dtype, TypeError),
 ]
 
 
