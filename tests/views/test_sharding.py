@@ -136,6 +136,26 @@ def test_an_unreduced_metric_inside_shard_map_is_named(form):
         mapped(form, reduce=False)
 
 
+@pytest.mark.parametrize("options", [{}, {"axis_name": "data"}])
+def test_an_array_for_the_optimizer_may_differ_inside_shard_map(options):
+    """It is no signal, so it is neither refused nor averaged on its way."""
+
+    def update(updates, state, params=None, *, weights, **extra):
+        weight = jax.lax.psum(jnp.sum(weights), "data")
+        return jax.tree.map(lambda u: -u * weight, updates), state
+
+    inner = optax.GradientTransformationExtraArgs(lambda params: (), update)
+    tx = octl.control(inner, octl.guard(), **options)
+
+    def step(state, weights):
+        return tx.update(PARAMS, state, PARAMS, value=1.0, weights=weights)[0]
+
+    specs = {"in_specs": (P(), P("data")), "out_specs": P()}
+    f = jax.jit(jax.shard_map(step, mesh=mesh_of_eight(), **specs))
+    updates = f(tx.init(PARAMS), jnp.arange(8.0) / 28)
+    assert_close(updates, jax.tree.map(jnp.negative, PARAMS))
+
+
 def shards(form: str, **options: Any) -> Any:
     """One step with the rows of w spread over the devices."""
     tx = controlled(form, **options)
