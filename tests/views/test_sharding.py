@@ -140,8 +140,8 @@ def test_an_unreduced_metric_inside_shard_map_is_named(form):
 def test_an_array_for_the_optimizer_may_differ_inside_shard_map(options):
     """It is no signal, so it is neither refused nor averaged on its way."""
 
-    def update(updates, state, params=None, *, weights, **extra):
-        weight = jax.lax.psum(jnp.sum(weights), "data")
+    def update(updates, state, params=None, **extra):
+        weight = jax.lax.psum(jnp.sum(extra["weights"]), "data")
         return jax.tree.map(lambda u: -u * weight, updates), state
 
     inner = optax.GradientTransformationExtraArgs(lambda params: (), update)
