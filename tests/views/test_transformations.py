@@ -223,7 +223,7 @@ def branches_on_data(text: str) -> int:
         ("gated", "tpu", 1),
         ("gated", "cuda", 0),
         ("gated", "rocm", 0),
-        ("frozen", "cpu", 0),
+        ("frozen", "cpu", 1),
         ("frozen", "cuda", 0),
     ],
 )
