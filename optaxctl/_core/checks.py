@@ -32,6 +32,13 @@ def number(who: str, **arguments: Any) -> None:
             raise ValueError(f"`{who}({name}=...)` must be a number, got {value!r}.")
 
 
+def finite(who: str, **arguments: Any) -> None:
+    """Requires every argument to be a finite number or an array of them."""
+    number(who, **arguments)
+    for name, value in arguments.items():
+        require(_finite(value), who, name, value, "finite")
+
+
 def at_least(low: float, who: str, **arguments: Any) -> None:
     """Requires every argument to be finite and >= `low`."""
     number(who, **arguments)
@@ -44,6 +51,21 @@ def above(low: float, who: str, **arguments: Any) -> None:
     number(who, **arguments)
     for name, value in arguments.items():
         require(_finite(value) & (value > low), who, name, value, f"> {low}")
+
+
+def below(high: float, who: str, **arguments: Any) -> None:
+    """Requires every argument to be finite and < `high`."""
+    number(who, **arguments)
+    for name, value in arguments.items():
+        require(_finite(value) & (value < high), who, name, value, f"< {high}")
+
+
+def within(low: float, high: float, who: str, **arguments: Any) -> None:
+    """Requires every argument to lie between `low` and `high`, or to be one of them."""
+    number(who, **arguments)
+    for name, value in arguments.items():
+        inside = (value >= low) & (value <= high)
+        require(inside, who, name, value, f">= {low} and <= {high}")
 
 
 def between(low: float, high: float, who: str, **arguments: Any) -> None:
@@ -61,6 +83,26 @@ def count(who: str, *, low: int = 1, **arguments: Any) -> None:
         whole = jnp.issubdtype(jnp.result_type(value), np.integer)
         require(whole, who, name, value, f"a whole number >= {low}")
         require(value >= low, who, name, value, f">= {low}")
+
+
+def counts(
+    who: str, *, low: int = 0, ascending: bool = False, **arguments: Any
+) -> None:
+    """Requires every argument to be a sequence of whole numbers >= `low`."""
+    order = " in ascending order" if ascending else ""
+    for name, values in arguments.items():
+        flat = getattr(values, "ndim", 1) == 1 and hasattr(values, "__len__")
+        constraint = f"a sequence of whole numbers >= {low}{order}"
+        require(flat and not isinstance(values, str), who, name, values, constraint)
+        for i in range(len(values)):
+            count(who, low=low, **{f"{name}[{i}]": values[i]})
+            rises = not (ascending and i) or values[i - 1] <= values[i]
+            require(rises, who, name, values, constraint)
+
+
+def is_one(value: Any) -> bool:
+    """Whether an argument is known to be 1, so that what it does can be left out."""
+    return not isinstance(value, Tracer) and bool(np.all(np.asarray(value) == 1))
 
 
 def one_of(who: str, argument: str, value: Any, allowed: Iterable[Any]) -> None:

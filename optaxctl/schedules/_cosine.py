@@ -1,38 +1,42 @@
 """Half a cosine from one value to another."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 
 from optaxctl._core import checks
-from optaxctl._core.types import F32
-from optaxctl.schedules._progress import progress
+from optaxctl.schedules._course import Schedule, between, closed_form, fall, progress
 
 
 def cosine(
-    decay_steps: int, *, init_value: float = 1.0, end_value: float = 0.0
-) -> Callable[[Any], F32]:
+    decay_steps: int,
+    *,
+    init_value: float = 1.0,
+    end_value: float = 0.0,
+    periodic: bool = False,
+) -> Schedule:
     """Falls from `init_value` to `end_value` along half a cosine.
 
-    With p = min(max(step, 0), decay_steps) / decay_steps,
+    With p = min(step, decay_steps) / decay_steps,
 
         value = end_value + (init_value - end_value) * (1 + cos(pi * p)) / 2
 
     computed as sin^2(pi * (1 - p) / 2), which keeps its precision near the end. It
-    stays at `end_value` after `decay_steps`.
+    stays at `end_value` after `decay_steps`, or with `periodic` rises and falls again.
+    A negative step counts as 0.
 
     Args:
       decay_steps: Length of the fall in optimizer steps, >= 1.
       init_value: Value at step 0. The default makes the schedule a factor, for
         `lr.follow`; give a learning rate to use it in an optimizer directly.
       end_value: Value from `decay_steps` on.
+      periodic: Whether to go back the same way, and so on, every `decay_steps` steps.
 
     Returns:
       A function of a step, an int32 scalar or array, to float32 values.
 
     Raises:
-      ValueError: If `decay_steps` is not a whole number >= 1.
+      ValueError: If `decay_steps` is not a whole number >= 1, or a value is not finite.
 
     Example:
       >>> import optaxctl as octl
@@ -43,15 +47,20 @@ def cosine(
     References:
       Loshchilov & Hutter, `SGDR <https://arxiv.org/abs/1608.03983>`_, 2016.
       `optax.cosine_decay_schedule` with `alpha = end_value / init_value`. torch's
-      `CosineAnnealingLR` rises again after `T_max`; this one does not.
+      `CosineAnnealingLR` is the periodic one.
     """
     checks.count("schedules.cosine", decay_steps=decay_steps)
+    checks.finite("schedules.cosine", init_value=init_value, end_value=end_value)
 
-    def schedule(step: Any) -> F32:
-        left = progress(step, decay_steps).left
-        share = jnp.sin(jnp.float32(jnp.pi / 2) * left) ** 2
-        start = jnp.asarray(init_value, jnp.float32)
-        end = jnp.asarray(end_value, jnp.float32)
-        return start * share + end * (1 - share)
+    @closed_form
+    def course(step: Any) -> Any:
+        at = step
+        if periodic:
+            back = (step // decay_steps) % 2 == 1
+            at = step % decay_steps
+            at = jnp.where(back, decay_steps - at, at)
+        return between(
+            init_value, end_value, *fall("cosine", progress(at, decay_steps))
+        )
 
-    return schedule
+    return course

@@ -1,39 +1,54 @@
-"""A linear ramp before any schedule."""
+"""A ramp before any schedule."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 
 from optaxctl._core import checks
-from optaxctl._core.types import F32
-from optaxctl.schedules._progress import progress
+from optaxctl.schedules._course import (
+    Progress,
+    Schedule,
+    Shape,
+    between,
+    check_schedule,
+    check_shape,
+    closed_form,
+    fall,
+    progress,
+)
 
 
 def warmup(
-    schedule: Callable[[Any], Any], warmup_steps: int, *, init_value: float = 0.0
-) -> Callable[[Any], F32]:
-    """Ramps linearly from `init_value` to where `schedule` begins, then follows it.
+    schedule: Schedule,
+    warmup_steps: int,
+    *,
+    init_value: float = 0.0,
+    shape: Shape = "linear",
+) -> Schedule:
+    """Ramps from `init_value` to where `schedule` begins, then follows it.
 
-    With s the schedule and w = `warmup_steps`,
+    With s the schedule, w = `warmup_steps` and a linear `shape`,
 
         value = init_value + (s(0) - init_value) * step / w    for step < w
         value = s(step - w)                                    from w on
 
-    so the schedule is moved, not cut: its whole course follows the ramp. A negative
-    step counts as 0.
+    so the schedule is moved, not cut: its whole course follows the ramp. Another shape
+    is gone backwards, from its end up. A negative step counts as 0.
 
     Args:
       schedule: Any function of an int32 step.
-      warmup_steps: Length of the ramp in optimizer steps, >= 1.
+      warmup_steps: Length of the ramp in optimizer steps, >= 0.
       init_value: Value at step 0, in units of the schedule. At 0 the first step of a
         run changes nothing.
+      shape: `"linear"`, `"cosine"`, `"sqrt"` (1 - sqrt), or a function of the share of
+        the way down that is done to the share that is left.
 
     Returns:
       A function of a step, an int32 scalar or array, to float32 values.
 
     Raises:
-      ValueError: If `warmup_steps` is not a whole number >= 1.
+      ValueError: If `schedule` is not a function, `warmup_steps` is not a whole number
+        >= 0, `shape` is unknown, or `init_value` is not finite.
 
     Example:
       >>> import optaxctl as octl
@@ -46,15 +61,18 @@ def warmup(
       <https://arxiv.org/abs/1706.02677>`_, 2017. With `cosine(d)` this is
       `optax.warmup_cosine_decay_schedule` with `decay_steps = warmup_steps + d`.
     """
-    checks.count("schedules.warmup", warmup_steps=warmup_steps)
+    name = "schedules.warmup"
+    check_schedule(name, schedule=schedule)
+    checks.count(name, low=0, warmup_steps=warmup_steps)
+    checks.finite(name, init_value=init_value)
+    check_shape(name, shape=shape)
 
-    def ramped(step: Any) -> F32:
-        step = jnp.asarray(step)
-        done, left = progress(step, warmup_steps)
-        start = jnp.asarray(init_value, jnp.float32)
-        peak = jnp.asarray(schedule(jnp.zeros_like(step))).astype(jnp.float32)
-        rest = jnp.maximum(step - jnp.asarray(warmup_steps, step.dtype), 0)
-        body = jnp.asarray(schedule(rest)).astype(jnp.float32)
-        return jnp.where(left > 0, start * left + peak * done, body)
+    @closed_form
+    def course(step: Any) -> Any:
+        way = progress(step, warmup_steps)
+        peak = schedule(jnp.zeros_like(step))
+        ramp = fall(shape, Progress(done=way.left, left=way.done))
+        body = schedule(jnp.maximum(step - warmup_steps, 0))
+        return jnp.where(way.left > 0, between(peak, init_value, *ramp), body)
 
-    return ramped
+    return course

@@ -1,9 +1,8 @@
-"""`schedules.cosine` and `schedules.warmup` against the cosines of other libraries."""
+"""The schedules against those of torch, Transformers, timm, Keras and fastai."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,141 +10,126 @@ import optax
 import pytest
 
 import optaxctl as octl
+from tests.oracles import _torch_rules as torch_rules
 from tests.oracles._cases import (
     MATCHED,
     Case,
     Verdict,
     content,
     differs,
-    later,
-    only,
     settle,
+    unproven,
 )
+from tests.oracles._scheduled import HORIZON, LIBRARIES
 
-ISSUE = 3  # the issue that brings the other schedules
-
-# Of the peak: a few roundings of float32, the sine's own among them, squared.
-TOLERANCE = 8 * 2**-24
-STEPS = jnp.arange(1100)  # beyond the end of every schedule here
-
-
-class Course(NamedTuple):
-    """A warm-up and a cosine, in steps and rates."""
-
-    rate: float
-    decay_steps: int
-    end: float = 0.0
-    warmup_steps: int = 0
-    start: float = 0.0
+TOLERANCE = 1e-6  # of the schedule's peak
+ULP = 8 * 2**-24  # a few roundings of float32, the sine's own among them, squared
+STEPS = jnp.arange(1100)  # beyond the end of every schedule of Optax here
+PER_GROUP = ("base_lr", "max_lr", "base_momentum", "max_momentum", "lr_lambda")
 
 
-def torch(config: dict[str, Any]) -> Course | None:
-    if config["scheduler"] != "CosineAnnealingLR":
-        return None
-    rate = config["optimizer"]["lr"]
-    return Course(rate, config["T_max"], config.get("eta_min", 0.0))
-
-
-def transformers(config: dict[str, Any]) -> Course | None:
-    known = ("scheduler", "optimizer", "num_warmup_steps", "num_training_steps")
-    if config["scheduler"] not in ("cosine", "cosine_with_min_lr"):
-        return None
-    if not only(config, (*known, "min_lr", "min_lr_rate")):
-        return None
-    rate, warmup = config["optimizer"]["lr"], config["num_warmup_steps"]
-    end = config.get("min_lr", config.get("min_lr_rate", 0.0) * rate)
-    return Course(rate, config["num_training_steps"] - warmup, end, warmup)
-
-
-def timm(config: dict[str, Any]) -> Course | None:
-    known = ("scheduler", "optimizer", "t_initial", "lr_min", "warmup_t")
-    prefix = ("warmup_lr_init", "warmup_prefix")
-    if config["scheduler"] != "cosine" or not only(config, (*known, *prefix)):
-        return None
-    warmup = config.get("warmup_t", 0)
-    if warmup and not config.get("warmup_prefix"):
-        return None  # the ramp covers the begin of the cosine instead of preceding it
-    rate, start = config["optimizer"]["lr"], config.get("warmup_lr_init", 0.0)
-    return Course(rate, config["t_initial"], config.get("lr_min", 0.0), warmup, start)
-
-
-def keras(config: dict[str, Any]) -> Course | None:
-    if config["schedule"] != "CosineDecay":
-        return None
-    start = config["initial_learning_rate"]
-    rate = config.get("warmup_target") or start
-    warmup = config.get("warmup_steps", 0) if config.get("warmup_target") else 0
-    end = config.get("alpha", 0.0) * rate
-    return Course(rate, config["decay_steps"], end, warmup, start)
-
-
-LIBRARIES: dict[str, Callable[[dict[str, Any]], Course | None]] = {
-    "torch": torch,
-    "transformers": transformers,
-    "timm": timm,
-    "keras": keras,
-}
-
-
-def observed(course: Course, steps: int) -> np.ndarray:
-    schedule = octl.schedules.cosine(
-        course.decay_steps, init_value=course.rate, end_value=course.end
-    )
-    if course.warmup_steps:
-        schedule = octl.schedules.warmup(
-            schedule, course.warmup_steps, init_value=course.start
-        )
-    return np.asarray(schedule(jnp.arange(steps, dtype=jnp.int32)), np.float64)
-
-
-def reference(course: Course, steps: int, quirks: frozenset[str]) -> np.ndarray:
-    """The closed form, which torch and transformers continue beyond its end."""
-    values = []
-    for step in range(steps):
-        if step < course.warmup_steps:
-            share = step / course.warmup_steps
-            values.append(course.start + (course.rate - course.start) * share)
-            continue
-        at = step - course.warmup_steps
-        at = at if "periodic" in quirks else min(at, course.decay_steps)
-        height = (1 + math.cos(math.pi * at / course.decay_steps)) / 2
-        values.append(course.end + (course.rate - course.end) * height)
-    return np.asarray(values)
-
-
-QUIRKS = {"periodic": "the rate rises again after the end"}
-
-
-def judge(case: Case) -> Verdict:
-    find = LIBRARIES.get(case.library)
-    course = find(case.config) if find else None
-    if course is None or "error" in case.expected or "step_argument" in case.inputs:
-        return later(ISSUE)
-    theirs = np.asarray(case.expected["lr"], np.float64)
-    if theirs.ndim > 1:
-        return later(ISSUE)
-    ours = observed(course, len(theirs))
-    if close(ours, theirs, course):
-        return MATCHED
-    return differs(
-        lambda values: close(ours, values, course),
-        lambda values: np.allclose(values, theirs, rtol=0, atol=1e-12),
-        QUIRKS,
-        lambda quirks: reference(course, len(theirs), quirks),
-    )
-
-
-def close(a: np.ndarray, b: np.ndarray, course: Course) -> bool:
-    return bool(np.allclose(a, b, rtol=0, atol=TOLERANCE * course.rate))
-
-
-def test_cosine_follows_the_library(oracles: Path, pytestconfig: pytest.Config) -> None:
+def test_schedules_follow_the_library(
+    oracles: Path, pytestconfig: pytest.Config
+) -> None:
     cases = [
         Case(c["lib"], c["name"], c["config"], c["inputs"], c["expected"])
         for c in content(oracles, "learning_rate.json.gz")["cases"]
-        if "metrics" not in c["inputs"]
+        if c["lib"] in LIBRARIES and "metrics" not in c["inputs"]
     ]
     settle(pytestconfig, cases, judge)
+
+
+def judge(case: Case) -> Verdict:
+    if not case.expected["lr"]:
+        return Verdict("not applicable", "the constructor raises")
+    if (verdict := refused(case)) is not None:
+        return verdict
+    steps = times(case)
+    verdicts = {
+        judge_course(case, config, *them, steps) for config, *them in runs(case)
+    }
+    return max(verdicts, key=lambda verdict: (verdict != MATCHED, verdict))
+
+
+def times(case: Case) -> np.ndarray:
+    if "pos" in case.inputs:
+        return np.round(np.asarray(case.inputs["pos"]) * HORIZON).astype(np.int32)
+    if "step_argument" in case.inputs:
+        return np.asarray(case.inputs["step_argument"])
+    return np.arange(len(case.expected["lr"]))
+
+
+def runs(case: Case) -> Iterator[tuple[dict[str, Any], np.ndarray, np.ndarray | None]]:
+    """One configuration with its rates and momenta for each parameter group."""
+    rates, momenta = np.asarray(case.expected["lr"]), case.expected.get("momentum")
+    optimizer = case.config.get("optimizer", {})
+    groups = rates.shape[1] if rates.ndim == 2 else 1
+    bases = optimizer.get("groups", [optimizer.get("lr")] * groups)
+    for i in range(groups):
+        pick = lambda values, i=i: (
+            values[i] if isinstance(values, list) and len(values) == groups else values
+        )
+        config = {n: pick(v) if n in PER_GROUP else v for n, v in case.config.items()}
+        config["optimizer"] = {**optimizer, "lr": bases[i]}
+        of_group = lambda values, i=i: (
+            np.asarray(values)[:, i] if np.ndim(values) == 2 else np.asarray(values)
+        )
+        yield config, of_group(rates), None if momenta is None else of_group(momenta)
+
+
+def judge_course(
+    case: Case,
+    config: dict[str, Any],
+    rates: np.ndarray,
+    momenta: np.ndarray | None,
+    steps: np.ndarray,
+) -> Verdict:
+    try:
+        course = LIBRARIES[case.library](config)
+    except NotImplementedError as error:
+        return unproven(f"no adapter for {error}")
+    verdict = judge_values(case, course.rate, config, rates, steps, torch_rules.rates)
+    if momenta is None or verdict.outcome == "unproven":
+        return verdict
+    if course.momentum is None:
+        constant = np.ptp(momenta) == 0
+        return verdict if constant else unproven("the momentum is cycled")
+    rule = torch_rules.momenta
+    other = judge_values(case, course.momentum, config, momenta, steps, rule)
+    return max(verdict, other, key=lambda verdict: (verdict != MATCHED, verdict))
+
+
+def judge_values(
+    case: Case, course: Any, config: Any, theirs: np.ndarray, steps: Any, rule: Any
+) -> Verdict:
+    ours = np.asarray(course(jnp.asarray(steps)), np.float64)
+    if close(ours, theirs):
+        return MATCHED
+    if case.library == "timm" and ours[0] != theirs[0] == config["optimizer"]["lr"]:
+        if close(ours[1:], theirs[1:]):
+            return Verdict("differs", "the rate of step 0 is not the schedule's")
+    if case.library != "torch":
+        return unproven(f"off by {np.abs(ours - theirs).max()}")
+    return differs(
+        lambda values: close(ours, values),
+        lambda values: np.allclose(values, theirs, rtol=1e-12, atol=1e-12),
+        torch_rules.QUIRKS,
+        lambda quirks: rule(config, steps, quirks),
+    )
+
+
+def close(a: np.ndarray, b: np.ndarray) -> bool:
+    return bool(np.allclose(a, b, rtol=0, atol=TOLERANCE * np.abs(b).max()))
+
+
+def refused(case: Case) -> Verdict | None:
+    """A third phase that would begin after the end of the run."""
+    early = case.config.get("pct_start", 0.3) <= 0.5
+    if early or not case.config.get("three_phase"):
+        return None
+    with pytest.raises(ValueError, match="pct_start"):
+        LIBRARIES[case.library](case.config)
+    return Verdict("differs", "a third phase that never begins is refused here")
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.1, 1.0])
@@ -153,7 +137,7 @@ def test_cosine_follows_the_library(oracles: Path, pytestconfig: pytest.Config) 
 def test_cosine_is_that_of_optax(decay_steps: int, alpha: float) -> None:
     ours = octl.schedules.cosine(decay_steps, init_value=0.3, end_value=0.3 * alpha)
     theirs = optax.cosine_decay_schedule(0.3, decay_steps, alpha)
-    np.testing.assert_allclose(ours(STEPS), theirs(STEPS), rtol=0, atol=0.3 * TOLERANCE)
+    np.testing.assert_allclose(ours(STEPS), theirs(STEPS), rtol=0, atol=0.3 * ULP)
 
 
 @pytest.mark.parametrize(("start", "end"), [(0.0, 0.0), (0.01, 0.02), (0.5, 0.0)])
@@ -164,4 +148,4 @@ def test_warmup_is_that_of_optax(
     fall = octl.schedules.cosine(decay, init_value=0.3, end_value=end)
     ours = octl.schedules.warmup(fall, warmup, init_value=start)
     theirs = optax.warmup_cosine_decay_schedule(start, 0.3, warmup, warmup + decay, end)
-    np.testing.assert_allclose(ours(STEPS), theirs(STEPS), rtol=0, atol=0.5 * TOLERANCE)
+    np.testing.assert_allclose(ours(STEPS), theirs(STEPS), rtol=0, atol=0.5 * ULP)
