@@ -4,6 +4,7 @@ from typing import Any
 
 from optaxctl._core import checks
 from optaxctl.schedules._course import (
+    AnySchedule,
     Schedule,
     Shape,
     between,
@@ -16,7 +17,7 @@ from optaxctl.schedules._course import (
 
 
 def cooldown(
-    schedule: Schedule,
+    schedule: AnySchedule,
     start: int,
     steps: int,
     *,

@@ -3,7 +3,7 @@
 from optaxctl._core import checks
 from optaxctl.schedules._cosine import cosine
 from optaxctl.schedules._course import Schedule
-from optaxctl.schedules._repeat import repeat
+from optaxctl.schedules._repeat import check_cycles, repeat
 
 
 def cosine_restarts(
@@ -54,5 +54,7 @@ def cosine_restarts(
     """
     name = "schedules.cosine_restarts"
     checks.count(name, first_decay_steps=first_decay_steps)
+    checks.finite(name, init_value=init_value, end_value=end_value)
+    check_cycles(name, cycles, t_mul, m_mul)
     body = cosine(first_decay_steps, init_value=init_value, end_value=end_value)
     return repeat(body, first_decay_steps, cycles=cycles, t_mul=t_mul, m_mul=m_mul)

@@ -13,7 +13,10 @@ from optaxctl._core.types import F32
 Schedule = Callable[[Any], F32]
 """A function of a step to a float32 value, of the step's shape."""
 
-Shape = Literal["linear", "cosine", "sqrt"] | Callable[[F32], F32]
+AnySchedule = Callable[[Any], Any]
+"""What is taken for a schedule: Optax's own and those of users too."""
+
+Shape = Literal["linear", "cosine", "sqrt"] | Callable[[Any], Any]
 """The way from 1 down to 0: by name, or as a function of the share that is done."""
 
 LAST = 2**31 - 1
@@ -61,16 +64,17 @@ def progress(step: Any, steps: Any) -> Progress:
     """Returns `step / steps` and its complement, clamped at both ends.
 
     The remainder is subtracted as an integer, so both shares are right to an ulp of
-    themselves, near the end of a way of 2^31 - 1 steps too. Of a way without steps
-    nothing is left.
+    themselves, near the end of a way of 2^31 - 1 steps too. A way without steps
+    is done at step 0, and not before it.
     """
     step, steps = jnp.asarray(step), jnp.asarray(steps)
     if not jnp.issubdtype(step.dtype, jnp.integer):
         steps = steps.astype(jnp.float32)
     at = jnp.clip(step, 0, steps)
     whole = jnp.maximum(steps, 1).astype(jnp.float32)
-    left = (steps - at).astype(jnp.float32) / whole
-    return Progress(jnp.where(steps > 0, at.astype(jnp.float32) / whole, 1), left)
+    done = jnp.where(steps > 0, at.astype(jnp.float32) / whole, step >= 0)
+    left = jnp.where(steps > 0, (steps - at).astype(jnp.float32) / whole, step < 0)
+    return Progress(done, left)
 
 
 def fall(shape: Shape, way: Progress) -> tuple[F32, F32]:

@@ -6,10 +6,15 @@ from typing import Any
 import jax.numpy as jnp
 
 from optaxctl._core import checks
-from optaxctl.schedules._course import Schedule, check_schedule, closed_form
+from optaxctl.schedules._course import (
+    AnySchedule,
+    Schedule,
+    check_schedule,
+    closed_form,
+)
 
 
-def join(schedules: Sequence[Schedule], boundaries: Sequence[int]) -> Schedule:
+def join(schedules: Sequence[AnySchedule], boundaries: Sequence[int]) -> Schedule:
     """Follows each schedule up to its boundary, and begins the next one there.
 
     With s_i the schedules, b_0 = 0 and b_i the boundaries,

@@ -74,11 +74,11 @@ def one_cycle(
     """
     name = "schedules.one_cycle"
     checks.count(name, total_steps=total_steps)
+    checks.finite(name, peak_value=peak_value)
     init_value = peak_value / 25 if init_value is None else init_value
+    checks.finite(name, init_value=init_value)
     end_value = init_value / 1e4 if end_value is None else end_value
-    checks.finite(
-        name, peak_value=peak_value, init_value=init_value, end_value=end_value
-    )
+    checks.finite(name, end_value=end_value)
     most = 0.5 if three_phase else 1.0
     checks.within(0, most, name, pct_start=pct_start)
     check_shape(name, shape=shape)

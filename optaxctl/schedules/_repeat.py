@@ -11,6 +11,7 @@ from jax.core import Tracer
 from optaxctl._core import checks
 from optaxctl.schedules._course import (
     LAST,
+    AnySchedule,
     Schedule,
     check_schedule,
     closed_form,
@@ -21,7 +22,7 @@ from optaxctl.schedules._geometric import geometric
 
 @overload
 def repeat(
-    schedule: Schedule,
+    schedule: AnySchedule,
     steps: int,
     *,
     cycles: int | None = None,
@@ -30,7 +31,7 @@ def repeat(
 ) -> Schedule: ...
 @overload
 def repeat(
-    schedule: Mapping[str, Schedule],
+    schedule: Mapping[str, AnySchedule],
     steps: int,
     *,
     cycles: int | None = None,
@@ -87,21 +88,18 @@ def repeat(
       the end, which is the same where the end is 0. torch and timm find the cycle by a
       logarithm of floats, which puts some steps into the wrong one.
     """
-    name = "schedules.repeat"
-    checks.count(name, steps=steps)
-    if cycles is not None:
-        checks.count(name, cycles=cycles)
-    checks.at_least(0, name, m_mul=m_mul)
-    checks.at_least(1, name, t_mul=t_mul)
-    _check_growth(name, t_mul)
+    checks.count("schedules.repeat", steps=steps)
+    check_cycles("schedules.repeat", cycles, t_mul, m_mul)
     if isinstance(schedule, Mapping):
         options = {"cycles": cycles, "t_mul": t_mul, "m_mul": m_mul}
         return {key: repeat(one, steps, **options) for key, one in schedule.items()}
-    check_schedule(name, schedule=schedule)
+    check_schedule("schedules.repeat", schedule=schedule)
     return _repeated(schedule, steps, cycles, t_mul, m_mul)
 
 
-def _repeated(body: Schedule, steps: Any, cycles: Any, t_mul: Any, m_mul: Any) -> Any:
+def _repeated(
+    body: AnySchedule, steps: Any, cycles: Any, t_mul: Any, m_mul: Any
+) -> Schedule:
     @closed_form
     def course(step: Any) -> Any:
         cycle, at = _place(step, steps, t_mul)
@@ -155,7 +153,12 @@ def _traced_table(t_mul: Any) -> tuple[Any, Any]:
     return jnp.stack(lengths), jnp.stack(begins)
 
 
-def _check_growth(name: str, t_mul: Any) -> None:
+def check_cycles(name: str, cycles: Any, t_mul: Any, m_mul: Any) -> None:
+    """Requires a number of cycles, and how they grow and shrink."""
+    if cycles is not None:
+        checks.count(name, cycles=cycles)
+    checks.at_least(0, name, m_mul=m_mul)
+    checks.at_least(1, name, t_mul=t_mul)
     if not isinstance(t_mul, Tracer):
         ok = t_mul == 1 or t_mul >= 1.1
         checks.require(ok, name, "t_mul", t_mul, "1 or >= 1.1")

@@ -6,14 +6,19 @@ from typing import Any, overload
 import jax.numpy as jnp
 
 from optaxctl._core import checks
-from optaxctl.schedules._course import Schedule, check_schedule, closed_form
+from optaxctl.schedules._course import (
+    AnySchedule,
+    Schedule,
+    check_schedule,
+    closed_form,
+)
 
 
 @overload
-def stretch(schedule: Schedule, steps: int, new_steps: int) -> Schedule: ...
+def stretch(schedule: AnySchedule, steps: int, new_steps: int) -> Schedule: ...
 @overload
 def stretch(
-    schedule: Mapping[str, Schedule], steps: int, new_steps: int
+    schedule: Mapping[str, AnySchedule], steps: int, new_steps: int
 ) -> dict[str, Schedule]: ...
 
 

@@ -6,10 +6,15 @@ from typing import Any
 import jax.numpy as jnp
 
 from optaxctl._core import checks
-from optaxctl.schedules._course import Schedule, check_schedule, closed_form
+from optaxctl.schedules._course import (
+    AnySchedule,
+    Schedule,
+    check_schedule,
+    closed_form,
+)
 
 
-def times(*schedules: Schedule) -> Schedule:
+def times(*schedules: AnySchedule) -> Schedule:
     """Multiplies schedules.
 
         value = s_1(step) * s_2(step) * ...

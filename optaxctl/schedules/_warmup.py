@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from optaxctl._core import checks
 from optaxctl.schedules._course import (
+    AnySchedule,
     Progress,
     Schedule,
     Shape,
@@ -19,7 +20,7 @@ from optaxctl.schedules._course import (
 
 
 def warmup(
-    schedule: Schedule,
+    schedule: AnySchedule,
     warmup_steps: int,
     *,
     init_value: float = 0.0,

@@ -1,6 +1,5 @@
 """Other libraries' schedules in the words of this one."""
 
-import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -171,8 +170,8 @@ def timm_stable_decay(config: Config, lr: float, low: float) -> Schedule:
 
 
 def keras(config: Config) -> Course:
-    lr, name = config.get("initial_learning_rate"), config["schedule"]
-    rate, steps = config.get("decay_rate"), config.get("decay_steps")
+    lr, name = config.get("initial_learning_rate", 0.0), config["schedule"]
+    rate, steps = config.get("decay_rate", 0.0), config.get("decay_steps", 0)
     stairs = {"init_value": lr, "staircase": config.get("staircase", False)}
     if name == "ExponentialDecay":
         return Course(S.exponential(steps, decay_rate=rate, **stairs))
@@ -221,7 +220,7 @@ def fastai(config: Config) -> Course:
 
 
 def fastai_part(text: str, steps: int) -> Schedule:
-    name, arguments = re.fullmatch(r"(\w+)\((.*)\)", text).groups()
+    name, _, arguments = text.rstrip(")").partition("(")
     start, end, *power = map(float, arguments.split(","))
     ends = {"init_value": start, "end_value": end}
     if name == "SchedNo":

@@ -1,0 +1,153 @@
+"""Schedules of several phases, for the registry."""
+
+from tests.schedules._entry import (
+    COUNT,
+    COUNT0,
+    ENDS,
+    LAST,
+    NO_ENDS,
+    NO_SHAPE,
+    NUMBER,
+    Entry,
+    shapes,
+)
+
+PHASES: dict[str, Entry] = {
+    "cosine_restarts": Entry(
+        {"first_decay_steps": 15, "t_mul": 2, "m_mul": 0.75},
+        sweeps={
+            "first_decay_steps": (5, 20, 90),
+            "t_mul": (1, 2, 3),
+            "m_mul": (0.0, 0.5, 1.0),
+            "cycles": (1, 2, 3),
+            **ENDS,
+        },
+        options={"t_mul": (1.5, 2.25)},
+        wrong={
+            "first_decay_steps": COUNT,
+            "t_mul": (0, 0.5, 1.05, *NUMBER),
+            "m_mul": (-0.1, *NUMBER),
+            "cycles": (0, 1.5),
+            **NO_ENDS,
+        },
+        horizon={"first_decay_steps": 2**30},
+    ),
+    "one_cycle": Entry(
+        {"total_steps": 100},
+        sweeps={
+            "total_steps": (5, 20, 90),
+            "peak_value": (0.25, 0.5, 2.0),
+            "init_value": (0.0, 0.25, 2.0),
+            "end_value": (0.0, 0.25, 2.0),
+            "pct_start": (0.0, 0.1, 0.9),
+        },
+        options={"shape": shapes("cosine"), "three_phase": (True,)},
+        wrong={
+            "total_steps": COUNT,
+            "peak_value": NUMBER,
+            "init_value": NUMBER[:3],
+            "end_value": NUMBER[:3],
+            "pct_start": (-0.1, 1.1, *NUMBER),
+            "shape": NO_SHAPE,
+        },
+        horizon={"total_steps": LAST},
+    ),
+    "cyclic": Entry(
+        {"step_size_up": 10, "step_size_down": 20},
+        sweeps={
+            "step_size_up": (5, 20, 90),
+            "step_size_down": (5, 25, 90),
+            "base_value": (0.1, 0.5, 2.0),
+            "max_value": (0.0, 0.5, 2.0),
+        },
+        options={
+            "mode": ("triangular2",),
+            "scale_fn": (lambda cycle: 1 / cycle,),
+        },
+        wrong={
+            "step_size_up": COUNT,
+            "step_size_down": COUNT,
+            "base_value": NUMBER,
+            "max_value": NUMBER,
+            "mode": ("square", None),
+            "gamma": (0.5, -0.1, *NUMBER),
+            "scale_mode": ("epoch",),
+        },
+        horizon={"step_size_up": 2**30 - 1, "step_size_down": 2**30},
+        exact=True,
+    ),
+    "warmup_stable_decay": Entry(
+        {"warmup_steps": 10, "stable_steps": 60, "decay_steps": 20},
+        sweeps={
+            "warmup_steps": (0, 5, 20),
+            "stable_steps": (0, 5, 20),
+            "decay_steps": (0, 5, 50),
+            "peak_value": (0.25, 0.5, 2.0),
+            "init_value": (0.25, 0.5, 2.0),
+            "end_value": (0.25, 0.5, 2.0),
+        },
+        options={"warmup_shape": shapes("linear"), "decay_shape": shapes("sqrt")},
+        wrong={
+            "warmup_steps": COUNT0,
+            "stable_steps": COUNT0,
+            "decay_steps": COUNT0,
+            "peak_value": NUMBER,
+            "init_value": NUMBER,
+            "end_value": NUMBER,
+            "warmup_shape": NO_SHAPE,
+            "decay_shape": NO_SHAPE,
+        },
+        horizon={
+            "warmup_steps": 2**24 + 1,
+            "stable_steps": 2**30,
+            "decay_steps": 2**30,
+        },
+    ),
+    "power": Entry(
+        {"max_value": 1.0, "tokens_per_step": 1e5, "batch_size": 128},
+        sweeps={
+            "max_value": (0.1, 0.5, 2.0),
+            "tokens_per_step": (1e4, 1e6, 1e7),
+            "batch_size": (64, 256, 512.0),
+            "amplitude": (1.0, 2.0, 8.0),
+            "exponent": (-1.0, -0.6, -0.4),
+        },
+        wrong={
+            "max_value": (0.0, *NUMBER),
+            "tokens_per_step": (0.0, *NUMBER),
+            "batch_size": (0.0, *NUMBER),
+            "amplitude": (0.0, *NUMBER),
+            "exponent": (0.0, 0.5, *NUMBER),
+        },
+    ),
+    "tanh": Entry(
+        {"decay_steps": 80},
+        sweeps={
+            "decay_steps": (5, 20, 90),
+            "lower": (-9.0, -4.0, 0.0),
+            "upper": (-6.0, 1.0, 5.0),
+            **ENDS,
+        },
+        wrong={
+            "decay_steps": COUNT,
+            "lower": NUMBER,
+            "upper": (-7.0, *NUMBER),
+            **NO_ENDS,
+        },
+        horizon={"decay_steps": LAST},
+    ),
+    "custom": Entry(
+        {"function": lambda step: 1 / (1.0 + step)},
+        sweeps={"init_value": (0.0, 0.25, 2.0)},
+        options={"function": (lambda step: 0.5 + 0 * step,)},
+        wrong={"function": (0.5, None), "init_value": NUMBER},
+        exact=True,
+    ),
+    "multiplicative": Entry(
+        {"function": lambda step: 1 - 1 / (1 + step), "total_steps": 100},
+        sweeps={"init_value": (0.0, 0.25, 2.0)},
+        options={"function": (lambda step: 0.5 + 0 * step,), "total_steps": (5, 20)},
+        wrong={"function": (0.5, None), "total_steps": COUNT, "init_value": NUMBER},
+        exact=True,
+    ),
+}

@@ -1,0 +1,176 @@
+"""What every schedule must keep, as functions of its name and its entry."""
+
+import inspect
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import optaxctl as octl
+from tests.schedules._entry import LAST, Entry, make, reference
+
+STEPS = (*range(110), 1000, 2**24 - 1, 2**24, 2**24 + 1, LAST - 1, LAST)
+FIRST = jnp.arange(110)
+
+
+def is_the_closed_form(name: str, entry: Entry) -> None:
+    """Every kind of it is its equation, at 2^24 + 1 and at 2^31 - 1 too."""
+    for arguments in variants(entry):
+        agree(name, arguments, STEPS)
+
+
+def is_exact_over_the_longest_run(name: str, entry: Entry) -> None:
+    """A horizon that float32 cannot count is no different from a short one."""
+    if not entry.horizon:
+        return
+    arguments = {**entry.arguments, **entry.horizon}
+    some = np.random.default_rng(0).integers(0, LAST, 50).tolist()
+    agree(
+        name, arguments, (*some, *range(3), *around(2**24), *around(2**30), *ends(LAST))
+    )
+
+
+def agree(name: str, arguments: Any, steps: Any) -> None:
+    expected = np.asarray([reference(name, step, arguments) for step in steps])
+    actual = make(name, arguments)(jnp.asarray(steps, jnp.int32))
+    peak = np.abs(expected).max()
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6 * peak)
+
+
+def values_are_float32_and_strong(name: str, entry: Entry) -> None:
+    schedule = make(name, entry.arguments)
+    for step in (3, True, np.int32(3), np.uint8(3), jnp.int32(3), jnp.arange(4), 3.0):
+        for value in (schedule(step), jax.jit(schedule)(step)):
+            assert isinstance(value, jax.Array), step
+            assert (value.dtype, value.weak_type) == (jnp.float32, False), step
+            assert value.shape == np.shape(step), step
+
+
+def is_clamped_at_both_ends(name: str, entry: Entry) -> None:
+    """Before its begin it is at its begin, and nowhere beyond its span."""
+    schedule = make(name, entry.arguments)
+    for step in (-1, -LAST - 1, -0.5):
+        assert schedule(step) == schedule(0), step
+    for arguments in (entry.arguments, {**entry.arguments, **entry.horizon}):
+        random = np.random.default_rng(0).integers(0, LAST, 1000)
+        steps = jnp.asarray([*STEPS, *random.tolist()], jnp.int32)
+        values = np.asarray(make(name, arguments)(steps))
+        assert values.min() >= np.float32(entry.span[0])
+        assert values.max() <= np.float32(entry.span[1])
+
+
+def is_the_same_compiled(name: str, entry: Entry) -> None:
+    """Bit for bit, alone and in a row, in a scan and in one more jit."""
+    schedule = make(name, entry.arguments)
+    alone = np.asarray([schedule(jnp.int32(step)) for step in FIRST[:40]])
+    compiled = jax.jit(schedule)
+    again = np.asarray([compiled(jnp.int32(step)) for step in FIRST[:40]])
+    np.testing.assert_array_equal(again, alone)
+    rows = schedule(FIRST[:40]), compiled(FIRST[:40]), jax.vmap(schedule)(FIRST[:40])
+    scanned = jax.lax.scan(lambda _, step: (None, schedule(step)), None, FIRST[:40])[1]
+    # XLA computes sines, powers and the like of several numbers by other code.
+    ulps = 0 if entry.exact else 8 * 2**-24 * np.abs(alone).max()
+    for row in (*rows, scanned):
+        np.testing.assert_allclose(row, alone, rtol=0, atol=ulps)
+
+
+def is_traced_once(name: str, entry: Entry) -> None:
+    """No Python branch on a traced step, no second trace for another one."""
+    schedule, traces = make(name, entry.arguments), []
+
+    @jax.jit
+    def value(step: Any) -> Any:
+        traces.append(step)
+        return schedule(step)
+
+    for step in (0, 7, 2**24 + 1, LAST):
+        value(jnp.int32(step))
+    assert len(traces) == 1
+    assert not jax.make_jaxpr(schedule)(jnp.int32(0)).effects
+
+
+def every_number_can_be_swept(name: str, entry: Entry) -> None:
+    """`vmap` over a factory gives what each value gives alone, and each matters."""
+    for argument, values in entry.sweeps.items():
+
+        def course(value: Any, argument: str = argument) -> Any:
+            return make(name, {**entry.arguments, argument: value})(FIRST)
+
+        swept = jax.vmap(course)(jnp.asarray(values))
+        alone = np.asarray([course(value) for value in values])
+        peak = np.abs(alone).max()
+        np.testing.assert_allclose(swept, alone, rtol=0, atol=1e-6 * peak)
+        assert len({row.tobytes() for row in alone}) > 1, f"`{argument}` does nothing"
+
+
+def every_argument_matters(name: str, entry: Entry) -> None:
+    """Each is swept, or another value of it changes the course; none is left out."""
+    mattering = {*entry.sweeps, *entry.options}
+    for argument, values in entry.options.items():
+        plain = np.asarray(make(name, entry.arguments)(FIRST))
+        for value in values:
+            other = make(name, {**entry.arguments, argument: value})(FIRST)
+            assert not np.array_equal(other, plain), (argument, value)
+    known = inspect.signature(getattr(octl.schedules, name)).parameters
+    missing = known.keys() - mattering - set(DEPENDENT.get(name, ()))
+    assert not missing, f"no other value of {sorted(missing)} in the registry"
+
+
+# Arguments that matter together with others only; tests/schedules/test_cyclic.py.
+DEPENDENT = {"cyclic": ("gamma", "scale_mode")}
+
+
+def wrong_arguments_are_named(name: str, entry: Entry) -> None:
+    """Each is a `ValueError` that names the schedule and the argument."""
+    for argument, values in entry.wrong.items():
+        for value in values:
+            named = rf"^`schedules\.{name}\({argument}(\[\d+\])?=...\)` must be .*got "
+            with pytest.raises(ValueError, match=named):
+                make(name, {**entry.arguments, argument: value})
+    known = inspect.signature(getattr(octl.schedules, name)).parameters
+    free = {"staircase", "cycle", "periodic", "three_phase", "scale_fn"}
+    assert entry.wrong.keys() >= known.keys() - free
+
+
+def is_a_schedule_of_optax(name: str, entry: Entry) -> None:
+    """It goes into an optimizer, and into its injected hyper-parameters."""
+    schedule = make(name, entry.arguments)
+    params = {"w": jnp.ones(3)}
+    injected: Any = optax.inject_hyperparams(optax.sgd)(learning_rate=schedule)
+    for tx in (
+        optax.sgd(schedule),
+        injected,
+        octl.inject(optax.sgd, learning_rate=schedule),
+    ):
+        tx = octl.control(tx, octl.guard()) if isinstance(tx, octl.Injected) else tx
+        state = tx.init(params)
+        step = (
+            jax.jit(lambda s, tx=tx: tx.update(params, s, params, value=1.0))
+            if (isinstance(tx, octl.Control))
+            else jax.jit(lambda s, tx=tx: tx.update(params, s, params))
+        )
+        for i in range(3):
+            updates, state = step(state)
+            np.testing.assert_allclose(updates["w"], -schedule(i), rtol=1e-6)
+
+
+def variants(entry: Entry) -> list[dict[str, Any]]:
+    """The example, and the example with one argument changed, in turn."""
+    given = dict(entry.arguments)
+    others = [
+        {**given, argument: value}
+        for argument, values in [*entry.sweeps.items(), *entry.options.items()]
+        for value in values
+    ]
+    return [given, *others]
+
+
+def around(step: int) -> tuple[int, ...]:
+    return tuple(range(step - 2, step + 4))
+
+
+def ends(last: int) -> tuple[int, ...]:
+    return tuple(range(last - 3, last + 1))
