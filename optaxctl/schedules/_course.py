@@ -32,7 +32,8 @@ def closed_form(value: Callable[[Any], Any]) -> Schedule:
 
     @functools.partial(jax.jit, inline=True)
     def schedule(step: Any) -> F32:
-        return jnp.asarray(value(clean(step))).astype(jnp.float32)
+        step = clean(step)
+        return jnp.broadcast_to(jnp.asarray(value(step), jnp.float32), step.shape)
 
     return schedule
 

@@ -123,9 +123,13 @@ def _place(step: Any, steps: Any, t_mul: Any) -> tuple[Any, Any]:
     lengths, begins = _table(float(t_mul))
     if float(t_mul).is_integer():
         return _in_whole(step, steps, jnp.asarray(lengths), jnp.asarray(begins))
-    begins = jnp.asarray(begins * steps, jnp.float32)
-    cycle = passed(step, begins) - 1
-    return cycle, (step - begins[cycle]) / jnp.asarray(lengths, jnp.float32)[cycle]
+    begins = begins * steps  # between two steps, in float64 unless `steps` is traced
+    first = jnp.ceil(begins) if isinstance(begins, Tracer) else np.ceil(begins)
+    before = jnp.asarray(first - begins, jnp.float32)
+    first = jnp.where(first > LAST, LAST, first).astype(jnp.int32)
+    cycle = jnp.minimum(passed(step, first), jnp.sum(first < LAST)) - 1
+    within = step - first[cycle] + before[cycle]
+    return cycle, within / jnp.asarray(lengths, jnp.float32)[cycle]
 
 
 def _in_whole(step: Any, steps: Any, lengths: Any, begins: Any) -> tuple[Any, Any]:

@@ -42,11 +42,12 @@ def agree(name: str, arguments: Any, steps: Any) -> None:
 
 def values_are_float32_and_strong(name: str, entry: Entry) -> None:
     schedule = make(name, entry.arguments)
-    for step in (3, True, np.int32(3), np.uint8(3), jnp.int32(3), jnp.arange(4), 3.0):
-        for value in (schedule(step), jax.jit(schedule)(step)):
-            assert isinstance(value, jax.Array), step
-            assert (value.dtype, value.weak_type) == (jnp.float32, False), step
-            assert value.shape == np.shape(step), step
+    kinds = (3, True, np.int32(3), np.uint8(3), jnp.int32(3), jnp.arange(4), 3.0)
+    for step in kinds:
+        value = schedule(step)
+        assert isinstance(value, jax.Array), step
+        assert (value.dtype, value.weak_type) == (jnp.float32, False), step
+        assert value.shape == np.shape(step), step
 
 
 def is_clamped_at_both_ends(name: str, entry: Entry) -> None:
@@ -136,22 +137,14 @@ def wrong_arguments_are_named(name: str, entry: Entry) -> None:
 
 
 def is_a_schedule_of_optax(name: str, entry: Entry) -> None:
-    """It goes into an optimizer, and into its injected hyper-parameters."""
+    """It goes into the hyper-parameters of an optimizer, Optax's way and ours."""
     schedule = make(name, entry.arguments)
     params = {"w": jnp.ones(3)}
-    injected: Any = optax.inject_hyperparams(optax.sgd)(learning_rate=schedule)
-    for tx in (
-        optax.sgd(schedule),
-        injected,
-        octl.inject(optax.sgd, learning_rate=schedule),
-    ):
-        tx = octl.control(tx, octl.guard()) if isinstance(tx, octl.Injected) else tx
+    plain: Any = optax.inject_hyperparams(optax.sgd)(learning_rate=schedule)
+    ours = octl.control(octl.inject(optax.sgd, learning_rate=schedule), octl.guard())
+    for tx, extra in ((plain, {}), (ours, {"value": 1.0})):
+        step = jax.jit(lambda s, tx=tx, e=extra: tx.update(params, s, params, **e))
         state = tx.init(params)
-        step = (
-            jax.jit(lambda s, tx=tx: tx.update(params, s, params, value=1.0))
-            if (isinstance(tx, octl.Control))
-            else jax.jit(lambda s, tx=tx: tx.update(params, s, params))
-        )
         for i in range(3):
             updates, state = step(state)
             np.testing.assert_allclose(updates["w"], -schedule(i), rtol=1e-6)

@@ -69,6 +69,14 @@ def test_restarts_begin_where_integers_say(t_mul: int) -> None:
             assert np.all(np.asarray(before) < 1)
 
 
+@pytest.mark.parametrize("t_mul", [1.25, 1.5, 2.5])
+def test_cycles_of_fractional_length_begin_between_steps(t_mul: float) -> None:
+    steps = [*range(300), 2**24 - 1, 2**24 + 1, 2**30, LAST - 1, LAST]
+    expected = [references.cosine_restarts(t, 7, t_mul=t_mul) for t in steps]
+    actual = S.cosine_restarts(7, t_mul=t_mul)(jnp.asarray(steps, jnp.int32))
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("t_mul", [1, 2, 3])
 def test_restarts_at_the_end_of_int32(t_mul: int) -> None:
     steps = [2**24 + 1, 2**30, LAST - 1, LAST]
