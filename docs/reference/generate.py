@@ -15,8 +15,9 @@ PAGE = pathlib.Path(__file__).with_name("index.md")
 HEAD = """# Reference
 
 Every public name with the first line of its docstring. `help(octl.stop.patience)` has
-the rest: the equation, every argument, an example that runs. This page is written by
-`generate.py` beside it.
+the rest: the equation, every argument, an example that runs. The schedules have
+[a page of their own](schedules.md), with formulas, pictures and their names in other
+libraries. This page is written by `generate.py` beside it.
 """
 
 # The place of a name decides its section, so that a new name needs no entry here.
@@ -29,6 +30,7 @@ SECTIONS = {
     "views._observe": "From outside the step",
     "views._read": "From outside the step",
     "views": "Views",
+    "host": "On the host",
 }
 
 

@@ -5,7 +5,14 @@ from typing import Any
 import jax.numpy as jnp
 
 from optaxctl._core import checks
-from optaxctl.schedules._course import Schedule, between, closed_form, fall, progress
+from optaxctl.schedules._course import (
+    Schedule,
+    between,
+    closed_form,
+    fall,
+    progress,
+    split,
+)
 
 
 def cosine(
@@ -56,8 +63,8 @@ def cosine(
     def course(step: Any) -> Any:
         at = step
         if periodic:
-            back = (step // decay_steps) % 2 == 1
-            at = step % decay_steps
+            cycle, at = split(step, decay_steps)
+            back = split(cycle, 2)[1] == 1
             at = jnp.where(back, decay_steps - at, at)
         return between(
             init_value, end_value, *fall("cosine", progress(at, decay_steps))

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import jax.numpy as jnp
 
 from optaxctl._core import checks
-from optaxctl.schedules._course import Schedule, closed_form
+from optaxctl.schedules._course import Schedule, closed_form, split
 from optaxctl.schedules._geometric import geometric
 
 
@@ -86,9 +86,9 @@ def cyclic(
     @closed_form
     def course(step: Any) -> Any:
         up, down = jnp.asarray(step_size_up), jnp.asarray(step_size_down)
-        at = step % (up + down)
+        cycle, at = split(step, up + down)
         height = jnp.where(at <= up, at / up, (up + down - at) / down)
-        height = height.astype(jnp.float32) * scale(step, 1 + step // (up + down))
+        height = height.astype(jnp.float32) * scale(step, 1 + cycle)
         # Not kept below the peak: a `scale_fn` may mean to pass it.
         return base_value + (jnp.float32(max_value) - base_value) * height
 

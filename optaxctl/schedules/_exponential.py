@@ -3,7 +3,7 @@
 from typing import Any
 
 from optaxctl._core import checks
-from optaxctl.schedules._course import Schedule, closed_form
+from optaxctl.schedules._course import Schedule, closed_form, split
 from optaxctl.schedules._geometric import geometric
 
 
@@ -51,9 +51,9 @@ def exponential(
 
     @closed_form
     def course(step: Any) -> Any:
-        times = step // transition_steps
+        times, rest = split(step, transition_steps)
         if not staircase:
-            times = times + (step % transition_steps) / transition_steps
+            times = times + rest / transition_steps
         return geometric(init_value, decay_rate, times)
 
     return course

@@ -17,7 +17,9 @@ def geometric(start: Any, ratio: Any, times: Any) -> F32:
     would be off by 3 % after a million steps.
     """
     times = jnp.asarray(times).astype(jnp.float32)
-    power = jnp.where(times == 0, 1, jnp.exp2(times * _log2(ratio)))
+    # Not `exp2`, which XLA takes for exp(x * ln 2) and rounds powers of two.
+    raised = jnp.power(jnp.float32(2), times * _log2(ratio))
+    power = jnp.where(times == 0, 1, raised)
     most = jnp.finfo(jnp.float32).max
     return jnp.clip(jnp.float32(start) * power, -most, most)
 

@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from optaxctl._core import checks
-from optaxctl.schedules._course import Schedule, closed_form
+from optaxctl.schedules._course import Schedule, closed_form, split
 
 
 def inverse_sqrt(
@@ -104,9 +104,9 @@ def inverse_time(
 
     @closed_form
     def course(step: Any) -> Any:
-        time = step // decay_steps
+        time, rest = split(step, decay_steps)
         if not staircase:
-            time = time + (step % decay_steps) / decay_steps
+            time = time + rest / decay_steps
         return jnp.float32(init_value) / (1 + decay_rate * time)
 
     return course

@@ -28,10 +28,16 @@ def one_cycle(
 ) -> Schedule:
     """Rises to a peak and falls far below where it began.
 
-    It goes from `init_value` at step 0 to `peak_value` at pct_start * total_steps - 1
-    and on to `end_value` at the last step, total_steps - 1, where it stays. With
-    `three_phase` it first falls back to `init_value`, in as many steps as it rose.
-    A negative step counts as 0, and a phase of no length is over at once.
+    With e = pct_start * total_steps - 1, and h the `shape`, which falls from 1 to 0,
+
+        value = peak_value + (init_value - peak_value) * h(step / e)    for step <= e
+        value = end_value + (peak_value - end_value)
+            * h((step - e) / (total_steps - 1 - e))                     after it
+
+    so the peak may lie between two steps. It stays at `end_value` from the last step,
+    total_steps - 1, on. With `three_phase` it falls back to `init_value` first, in as
+    many steps as it rose. A negative step counts as 0, and a phase of no length is over
+    at once.
 
     The momentum goes the other way at the same time, and that is the same schedule
     upside down: `one_cycle(total_steps, init_value=0.95, peak_value=0.85,

@@ -74,7 +74,8 @@ PEERS: Final[dict[str, dict[str, str]]] = {
     },
     "times": {"torch": "ChainedScheduler"},
     "warmup": {
-        "optax": "warmup_cosine_decay_schedule, warmup_constant_schedule",
+        "optax": "warmup_constant_schedule, warmup_cosine_decay_schedule, "
+        "warmup_exponential_decay_schedule",
         "keras": "CosineDecay (warmup_target)",
         "transformers": "constant_with_warmup",
         "timm": "warmup_prefix",

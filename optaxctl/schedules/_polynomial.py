@@ -11,6 +11,7 @@ from optaxctl.schedules._course import (
     between,
     closed_form,
     progress,
+    split,
 )
 
 
@@ -70,7 +71,7 @@ def polynomial(
 
 
 def _prolonged(step: Any, steps: Any) -> Progress:
-    missing = (steps - step % steps) % steps  # to the next multiple
+    missing = split(steps - split(step, steps)[1], steps)[1]  # to the next multiple
     missing = jnp.where(step == 0, steps, missing).astype(jnp.float32)
     whole = step.astype(jnp.float32) + missing
     return Progress(step.astype(jnp.float32) / whole, missing / whole)

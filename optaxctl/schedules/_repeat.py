@@ -16,6 +16,7 @@ from optaxctl.schedules._course import (
     check_schedule,
     closed_form,
     passed,
+    split,
 )
 from optaxctl.schedules._geometric import geometric
 
@@ -114,7 +115,7 @@ def _repeated(
 
 def _place(step: Any, steps: Any, t_mul: Any) -> tuple[Any, Any]:
     """Returns the number of the cycle, and where `step` is in the first one's time."""
-    even = step // steps, step % steps
+    even = split(step, steps)
     if checks.is_one(t_mul):
         return even
     if isinstance(t_mul, Tracer):

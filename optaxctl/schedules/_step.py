@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from optaxctl._core import checks
-from optaxctl.schedules._course import Schedule, closed_form, passed
+from optaxctl.schedules._course import Schedule, closed_form, passed, split
 from optaxctl.schedules._geometric import geometric
 
 
@@ -46,7 +46,7 @@ def step(step_size: int, *, gamma: float = 0.1, init_value: float = 1.0) -> Sche
 
     @closed_form
     def course(step: Any) -> Any:
-        return geometric(init_value, gamma, step // step_size)
+        return geometric(init_value, gamma, split(step, step_size)[0])
 
     return course
 

@@ -11,6 +11,7 @@ from optaxctl.schedules._course import (
     Schedule,
     check_schedule,
     closed_form,
+    split,
 )
 
 
@@ -66,7 +67,7 @@ def stretch(schedule: Any, steps: int, new_steps: int) -> Any:
     @closed_form
     def course(step: Any) -> Any:
         # In two parts, so that a whole multiple of the new time stays a whole number.
-        times, rest = step // new_steps, step % new_steps
+        times, rest = split(step, new_steps)
         whole = jnp.asarray(times, jnp.float32) * steps
         return schedule(whole + jnp.asarray(rest, jnp.float32) * steps / new_steps)
 

@@ -20,9 +20,14 @@ def warmup_stable_decay(
 ) -> Schedule:
     """Warms up, stays at its peak, and falls at the end.
 
-    This is `cooldown(warmup(constant(peak_value), ...), ...)`: from `init_value` to
-    `peak_value` in `warmup_steps`, there for `stable_steps`, down to `end_value` in
-    `decay_steps`, where it stays. A negative step counts as 0.
+    This is `cooldown(warmup(constant(peak_value), ...), ...)`. With w, s and d the
+    lengths and h a shape, which falls from 1 to 0,
+
+        value = init_value + (peak_value - init_value) * h(1 - step / w)   for step < w
+        value = peak_value                                             for step < w + s
+        value = end_value + (peak_value - end_value) * h((step - w - s) / d)   after it
+
+    It stays at `end_value` from w + s + d on. A negative step counts as 0.
 
     Args:
       warmup_steps: Length of the rise in optimizer steps, >= 0.

@@ -144,7 +144,7 @@ PHASES: dict[str, Entry] = {
         exact=True,
     ),
     "multiplicative": Entry(
-        {"function": lambda step: 1 - 1 / (1 + step), "total_steps": 100},
+        {"function": lambda step: 1 - 0.5 / (1 + step), "total_steps": 100},
         sweeps={"init_value": (0.0, 0.25, 2.0)},
         options={"function": (lambda step: 0.5 + 0 * step,), "total_steps": (5, 20)},
         wrong={"function": (0.5, None), "total_steps": COUNT, "init_value": NUMBER},
