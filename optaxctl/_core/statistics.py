@@ -130,6 +130,25 @@ def ring(size: int) -> Statistic:
     return Statistic(init, update)
 
 
+def spread(window: Window, *, ddof: int = 0) -> Moments:
+    """Returns the mean and the standard deviation of what a ring holds.
+
+    Taken as distances from the newest value, which round less than the values do, and
+    divided before they are summed or squared, so that large ones do not overflow. Of
+    fewer than ddof + 1 values the deviation is 0.
+    """
+    seen = jnp.sum(window.valid)
+    n = jnp.maximum(seen, 1).astype(jnp.float32)
+    newest = window.values[-1]
+    away = jnp.where(window.valid, window.values - newest, 0)
+    center = jnp.sum(away / n)
+    away = jnp.where(window.valid, away - center, 0)
+    largest = jnp.maximum(jnp.max(jnp.abs(away)), jnp.finfo(jnp.float32).tiny)
+    squares = jnp.sum((away / largest) ** 2)
+    std = largest * jnp.sqrt(squares / jnp.maximum(n - ddof, 1))
+    return Moments(newest + center, std, seen)
+
+
 def quantile(q: float, *, step: float = 0.05) -> Statistic:
     """Tracks the q-quantile by stochastic gradient descent on the pinball loss.
 

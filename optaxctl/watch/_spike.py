@@ -16,6 +16,11 @@ _PRIOR_VAR = 0.05  # of the logarithm; of (x/x_0) on a linear scale
 _STD_FLOOR = 0.01  # likewise: a change of 1 % is never a spike
 
 
+def spike_bit(monitor: str) -> int:
+    """Returns the alarm that says that `monitor` jumped."""
+    return int(_BITS.get(monitor, Alarm.SIGNAL_SPIKE))
+
+
 class SpikeState(NamedTuple):
     """State of `watch.spike`."""
 
@@ -79,7 +84,7 @@ def spike(
     checks.above(0, who, threshold=threshold)
     checks.between(0, 1, who, decay=decay)
     checks.one_of(who, "scale", scale, ("log", "linear"))
-    bit = int(_BITS.get(monitor, Alarm.SIGNAL_SPIKE))
+    bit = spike_bit(monitor)
     logarithmic = scale == "log"
 
     def unit(y: F32) -> F32:

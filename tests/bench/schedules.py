@@ -24,9 +24,9 @@ Schedule = Callable[[Any], Any]
 Runner = Callable[[], Any]
 
 # A handful: operations beyond those of the schedules that a schedule is made of.
-OPERATIONS = 24
+OPERATIONS = 20
 # Two curves, of which one is taken; a search in a table of growing cycles.
-MORE = {"one_cycle": 36, "cosine_restarts": 36}
+MORE = {"one_cycle": 32, "cosine_restarts": 32}
 TABLES = {"multistep", "piecewise", "cosine_restarts", "multiplicative"}
 # Written with other schedules, which its arguments do not show.
 MADE_OF: dict[str, Schedule] = {

@@ -206,7 +206,8 @@ def a_missing_signal_is_named(example: Example) -> None:
 
 def hyperparameters_can_be_swept(example: Example) -> None:
     """`vmap` over the factory decides as the factory called once for each value."""
-    usual = {n: v for n, v in example.arguments.items() if _is_number(v)}
+    numbers = example.arguments.keys() - example.sizes
+    usual = {n: v for n in numbers if _is_number(v := example.arguments[n])}
     policies = [usual, *({**usual, n: example.variations[n]} for n in usual)]
     sweep = jax.vmap(
         lambda policy: scan(example.build(**policy))[0], axis_size=len(policies)

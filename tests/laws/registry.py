@@ -22,6 +22,7 @@ class Example:
       last_values: Names in the state of what was last seen or decided. All other
         float32 leaves are statistics, which a non-finite step leaves bit-identical.
       declarations: Arguments that say something and decide nothing.
+      sizes: Arguments that are the length of an array, and so cannot be traced.
     """
 
     factory: Callable[..., Controller]
@@ -31,6 +32,7 @@ class Example:
     readers: dict[str, str]
     last_values: frozenset[str] = frozenset()
     declarations: frozenset[str] = frozenset()
+    sizes: frozenset[str] = frozenset()
 
     def build(self, **changes: Any) -> Controller:
         call = BoundArguments(signature(self.factory), {**self.arguments, **changes})
@@ -102,6 +104,36 @@ EXAMPLES = {
         readers={"grad_norm": "clip.zscore"},
         last_values=frozenset({"limit"}),
     ),
+    "clip.quantile": Example(
+        octl.clip.quantile,
+        {"level": 0.9, "window": 20, "current": False, "max_norm": 100.0},
+        {"level": 0.5, "window": None, "current": True, "max_norm": 1.0},
+        moves={"clip_norm"},
+        readers={"grad_norm": "clip.quantile"},
+        last_values=frozenset({"limit"}),
+        sizes=frozenset({"window"}),
+    ),
+    "clip.history": Example(
+        octl.clip.history,
+        {
+            "deviations": 2.0,
+            "window": 20,
+            "min_updates": 5,
+            "max_norm": 100.0,
+            "eps": 1e-6,
+        },
+        {
+            "deviations": 3.0,
+            "window": 10,
+            "min_updates": 15,
+            "max_norm": 1.0,
+            "eps": 10.0,
+        },
+        moves={"clip_norm"},
+        readers={"grad_norm": "clip.history"},
+        last_values=frozenset({"limit"}),
+        sizes=frozenset({"window"}),
+    ),
     "stop.patience": Example(
         octl.stop.patience,
         {
@@ -130,6 +162,29 @@ EXAMPLES = {
         moves={"alarm"},
         readers={"loss": "watch.spike"},
         last_values=frozenset({"z"}),
+    ),
+    "watch.outlier": Example(
+        octl.watch.outlier,
+        {
+            "threshold": 63.0,
+            "monitor": "loss",
+            "window": 30,
+            "min_updates": 3,
+            "ddof": 0,
+            "eps": 0.0,
+        },
+        {
+            "threshold": 300.0,
+            "monitor": "val_loss",
+            "window": 3,
+            "min_updates": 30,
+            "ddof": 1,
+            "eps": 10.0,
+        },
+        moves={"alarm"},
+        readers={"loss": "watch.outlier"},
+        last_values=frozenset({"z"}),
+        sizes=frozenset({"window", "ddof"}),
     ),
     "after": Example(
         octl.after,
