@@ -1,7 +1,7 @@
 """The one way in which a controller moves the learning rate."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
@@ -23,33 +23,35 @@ class Adjustment(NamedTuple):
 
     Attributes:
       init: `init() -> AdjustmentState`.
-      ready: `ready(state) -> Flag`, false during a cooldown.
-      update: `update(wanted, state) -> AdjustmentState`; call it in every update.
+      ready: `ready(state) -> Flag`, false while updates are to be ignored.
+      update: `update(factor, state) -> AdjustmentState`, with 1 for no wish; call it in
+        every update.
     """
 
     init: Callable[[], AdjustmentState]
     ready: Callable[[AdjustmentState], Flag]
-    update: Callable[[Flag, AdjustmentState], AdjustmentState]
+    update: Callable[[Any, AdjustmentState], AdjustmentState]
 
 
 def adjustment(
     who: str,
     *,
-    factor: float,
     floor: float,
+    ceil: float = 1.0,
     cooldown: int,
+    warmup: int = 0,
     max_adjustments: int | None,
 ) -> Adjustment:
     """Builds the adjuster of controller `who`, which names it in errors.
 
     The bounds hold for the product of all adjustments. A wish that a bound refuses
     changes nothing: it starts no cooldown and uses up no adjustment, so refused
-    wishes never pile up. After a change exactly `cooldown` updates are ignored.
+    wishes never pile up. After a cut exactly `cooldown` updates are ignored, after a
+    raise `warmup`.
     """
-    checks.between(0, 1, who, factor=factor)
-    checks.at_least(0, who, floor=floor)
-    checks.require(floor <= 1, who, "floor", floor, "<= 1")
-    checks.count(who, low=0, cooldown=cooldown)
+    checks.within(0, 1, who, floor=floor)
+    checks.at_least(1, who, ceil=ceil)
+    checks.count(who, low=0, cooldown=cooldown, warmup=warmup)
     if max_adjustments is not None:
         checks.count(who, max_adjustments=max_adjustments)
 
@@ -60,17 +62,17 @@ def adjustment(
             quiet=jnp.zeros((), jnp.int32),
         )
 
-    def update(wanted: Flag, state: AdjustmentState) -> AdjustmentState:
-        lower = state.scale * jnp.asarray(factor, jnp.float32)
-        target = jnp.maximum(lower, jnp.asarray(floor, jnp.float32))
-        moves = wanted & (state.quiet == 0) & (target < state.scale)
+    def update(factor: Any, state: AdjustmentState) -> AdjustmentState:
+        low, high = jnp.asarray(floor, jnp.float32), jnp.asarray(ceil, jnp.float32)
+        target = jnp.clip(state.scale * jnp.asarray(factor, jnp.float32), low, high)
+        moves = (state.quiet == 0) & (target != state.scale)
         if max_adjustments is not None:
             moves &= state.made < max_adjustments
-        resting = jnp.maximum(state.quiet - 1, 0)
+        rest = jnp.where(target < state.scale, cooldown, warmup).astype(jnp.int32)
         return AdjustmentState(
             scale=jnp.where(moves, target, state.scale),
             made=jnp.where(moves, increment(state.made), state.made),
-            quiet=jnp.where(moves, jnp.asarray(cooldown, jnp.int32), resting),
+            quiet=jnp.where(moves, rest, jnp.maximum(state.quiet - 1, 0)),
         )
 
     return Adjustment(init, lambda state: state.quiet == 0, update)

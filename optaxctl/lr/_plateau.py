@@ -87,12 +87,9 @@ def plateau(
     checks.count(who, updates=updates)
     limit = jnp.asarray(updates, jnp.int32)
     test = improvement(who, mode=mode, atol=atol, rtol=rtol, nonfinite=nonfinite)
+    checks.between(0, 1, who, factor=factor)
     adjust = adjustment(
-        who,
-        factor=factor,
-        floor=floor,
-        cooldown=cooldown,
-        max_adjustments=max_adjustments,
+        who, floor=floor, cooldown=cooldown, max_adjustments=max_adjustments
     )
 
     def init() -> PlateauState:
@@ -102,7 +99,7 @@ def plateau(
         _, best = test.update(read(signals, monitor, who), state.best)
         stale = jnp.where(adjust.ready(state.adjustment), best.stale, 0)
         wanted = stale >= limit
-        moved = adjust.update(wanted, state.adjustment)
+        moved = adjust.update(jnp.where(wanted, factor, 1), state.adjustment)
         best = BestState(best.best, best.seen, jnp.where(wanted, 0, stale))
         return decide(lr_scale=moved.scale), PlateauState(best, moved)
 

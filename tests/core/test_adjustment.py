@@ -13,84 +13,97 @@ STEPS = 60
 
 
 def build(**changes: Any) -> Any:
-    limits = {"factor": 0.5, "floor": 0.0, "cooldown": 0, "max_adjustments": None}
+    limits = {"floor": 0.0, "cooldown": 0, "max_adjustments": None}
     return adjustment("lr.x", **{**limits, **changes})
 
 
 @partial(jax.jit, static_argnames="max_adjustments")
-def _move(wanted: Any, **limits: Any) -> Any:
+def _move(factors: Any, **limits: Any) -> Any:
     adjust = build(**limits)
 
-    def body(state: Any, wish: Any) -> Any:
+    def body(state: Any, factor: Any) -> Any:
         ready = adjust.ready(state)
-        state = adjust.update(wish, state)
+        state = adjust.update(factor, state)
         return state, (ready, state)
 
-    return jax.lax.scan(body, adjust.init(), wanted)[1]
+    return jax.lax.scan(body, adjust.init(), factors)[1]
 
 
-def move(wanted: Any, **limits: Any) -> Any:
-    return jax.tree.map(np.asarray, _move(wanted, **limits))
+def move(factors: Any, **limits: Any) -> Any:
+    return jax.tree.map(np.asarray, _move(np.asarray(factors, np.float32), **limits))
 
 
 @given(
-    wanted=st.lists(st.booleans(), min_size=STEPS, max_size=STEPS),
-    factor=st.sampled_from([0.1, 0.5, 0.7]),
+    factors=st.lists(st.sampled_from([1, 0.5, 0.7, 1.1, 2]), min_size=STEPS).map(
+        lambda some: some[:STEPS]
+    ),
     floor=st.sampled_from([0.0, 0.125, 0.3, 1.0]),
+    ceil=st.sampled_from([1.0, 1.5, 100.0]),
     cooldown=st.integers(0, 5),
+    warmup=st.integers(0, 5),
     most=st.sampled_from([None, 1, 4]),
 )
 def test_matches_the_reference(
-    wanted: list[bool], factor: float, floor: float, cooldown: int, most: int | None
-) -> None:
+    factors: list[float], floor: float, ceil: float, cooldown: int, warmup: int,
+    most: int | None,
+) -> None:  # fmt: skip
     ready, state = move(
-        np.array(wanted),
-        factor=factor,
+        factors,
         floor=floor,
+        ceil=ceil,
         cooldown=cooldown,
+        warmup=warmup,
         max_adjustments=most,
     )
     scale, made, quiet = np.float32(1), 0, 0
-    for i, wish in enumerate(wanted):
+    for i, factor in enumerate(factors):
         assert ready[i] == (quiet == 0)
-        target = np.maximum(scale * np.float32(factor), np.float32(floor))
-        if wish and not quiet and target < scale and (most is None or made < most):
-            scale, made, quiet = target, made + 1, cooldown
+        target = np.clip(
+            scale * np.float32(factor), np.float32(floor), np.float32(ceil)
+        )
+        if target != scale and not quiet and (most is None or made < most):
+            quiet = cooldown if target < scale else warmup
+            scale, made = target, made + 1
         else:
             quiet = max(quiet - 1, 0)
         assert (state.scale[i], state.made[i], state.quiet[i]) == (scale, made, quiet)
 
 
-@given(factor=st.floats(0.01, 0.99), floor=st.floats(0, 1))
-def test_the_floor_bounds_the_product_of_all_adjustments(
-    factor: float, floor: float
+@given(factor=st.floats(0.01, 100), floor=st.floats(0, 1, width=32, allow_subnormal=False), ceil=st.floats(1, 10))
+def test_the_bounds_are_those_of_the_product_of_all_adjustments(
+    factor: float, floor: float, ceil: float
 ) -> None:
-    _, state = move(np.ones(STEPS, bool), factor=factor, floor=floor)
+    _, state = move([factor] * STEPS, floor=floor, ceil=ceil)
     assert np.all(state.scale >= np.float32(floor))
+    assert np.all(state.scale <= np.float32(ceil))
 
 
 def test_refused_wishes_cost_nothing() -> None:
-    refused = np.ones(50, bool)
-    at_floor = move(refused, floor=1.0, cooldown=7, max_adjustments=1)[1]
+    at_floor = move([0.5] * 50, floor=1.0, cooldown=7, max_adjustments=1)[1]
     assert set(at_floor.made) == {0}
     assert set(at_floor.quiet) == {0}
 
 
+def test_fifty_refused_raises_do_not_delay_the_next_cut() -> None:
+    _, state = move([2.0] * 51 + [0.5], ceil=2.0, cooldown=3, warmup=9)
+    assert state.scale[50] == 2
+    assert state.scale[51] == 1
+
+
 def test_exactly_cooldown_updates_are_ignored() -> None:
-    _, state = move(np.ones(9, bool), cooldown=3)
+    _, state = move([0.5] * 9, cooldown=3)
     np.testing.assert_array_equal(state.made, [1, 1, 1, 1, 2, 2, 2, 2, 3])
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"factor": 1.0}, "factor=...)` must be > 0 and < 1, got 1.0"),
-        ({"factor": 0.0}, "factor=...)` must be > 0 and < 1, got 0.0"),
-        ({"factor": float("nan")}, "factor=...)` must be > 0 and < 1, got nan"),
-        ({"floor": -0.1}, "floor=...)` must be >= 0, got -0.1"),
-        ({"floor": 1.5}, "floor=...)` must be <= 1, got 1.5"),
+        ({"floor": -0.1}, "floor=...)` must be >= 0 and <= 1, got -0.1"),
+        ({"floor": 1.5}, "floor=...)` must be >= 0 and <= 1, got 1.5"),
+        ({"ceil": 0.5}, "ceil=...)` must be >= 1, got 0.5"),
         ({"cooldown": -1}, "cooldown=...)` must be >= 0, got -1"),
         ({"cooldown": 1.5}, "cooldown=...)` must be a whole number >= 0, got 1.5"),
+        ({"warmup": -1}, "warmup=...)` must be >= 0, got -1"),
         ({"max_adjustments": 0}, "max_adjustments=...)` must be >= 1, got 0"),
     ],
 )

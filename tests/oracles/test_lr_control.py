@@ -1,4 +1,4 @@
-"""`lr.plateau` against the plateau schedulers of torch, Keras and fastai."""
+"""`lr.plateau` and `lr.greedy` against torch, Keras, fastai and Transformers."""
 
 import functools
 import math
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import optaxctl as octl
+from tests.oracles import _greedy
 from tests.oracles._cases import (
     MATCHED,
     Case,
@@ -175,6 +176,8 @@ def agrees(a: Trace, b: Trace, how: Setting) -> bool:
 
 def judge(case: Case) -> Verdict:
     config = case.config
+    if config.get("scheduler") == "greedy":
+        return _greedy.judge(case)
     if case.library not in KNOWN or not only(config, KNOWN[case.library]):
         return later(REACTIVE)
     ramp = config.get("then_each_step")
@@ -225,7 +228,7 @@ def _ramp(config: dict[str, Any] | None, steps: int) -> Any:
     return np.asarray(ramp(np.arange(1, steps + 1)), np.float64)
 
 
-def test_plateau_cuts_when_the_library_does(
+def test_the_rate_moves_when_the_library_moves_it(
     oracles: Path, pytestconfig: pytest.Config
 ) -> None:
     cases = [
