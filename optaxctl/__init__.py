@@ -11,10 +11,12 @@ _MODULES = (
     "optaxctl.lr",
     "optaxctl.schedules",
     "optaxctl.stop",
+    "optaxctl.transforms",
     "optaxctl.watch",
     "optaxctl.frontends.linen",
     "optaxctl.host.checkpoint",
     "optaxctl.host.loop",
+    "optaxctl.report",
 )
 _NAMES = {
     "optaxctl._core.cadence": ("after", "every", "start_at", "when"),
@@ -23,6 +25,8 @@ _NAMES = {
     "optaxctl._core.controllers": ("Controller", "together"),
     "optaxctl._core.decisions": ("Decision", "decide", "merge"),
     "optaxctl._core.flags": ("Alarm", "Severity", "StopReason"),
+    "optaxctl.host._range_test": ("RangeTest",),
+    "optaxctl.host.lr_find": ("lr_find",),
     "optaxctl.views._best": ("KeepBest", "keep_best"),
     "optaxctl.views._control": ("Control", "apply_gradients", "control"),
     "optaxctl.views._inject": ("Injected", "inject"),

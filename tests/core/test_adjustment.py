@@ -69,7 +69,11 @@ def test_matches_the_reference(
         assert (state.scale[i], state.made[i], state.quiet[i]) == (scale, made, quiet)
 
 
-@given(factor=st.floats(0.01, 100), floor=st.floats(0, 1, width=32, allow_subnormal=False), ceil=st.floats(1, 10))
+@given(
+    factor=st.floats(0.01, 100),
+    floor=st.floats(0, 1, width=32, allow_subnormal=False),
+    ceil=st.floats(1, 10),
+)
 def test_the_bounds_are_those_of_the_product_of_all_adjustments(
     factor: float, floor: float, ceil: float
 ) -> None:

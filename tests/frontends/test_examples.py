@@ -12,6 +12,7 @@ SAYS = {
     "linen_train_state": ["stopped by patience", "accuracy 9"],
     "nnx_optimizer": ["step 600", "learning rate", "patience left"],
     "equinox_model": ["learning rate 1e-03", "three rates, 1 trace"],
+    "lr_find_digits": ["The loss falls between", "test accuracy 9"],
     "haiku_model": ["alarms: loss_spike, gradient_spike", "299 steps, 1 refused"],
 }
 

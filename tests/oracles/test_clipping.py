@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.oracles import _norm_history, _skips, _zclip
+from tests.oracles import _adagc, _norm_history, _skips, _zclip
 from tests.oracles._cases import Case, Verdict, content, later, settle
 
 CLIPPING = 4  # the issue that brings the other ways to clip
 
 JUDGES: dict[str, Callable[..., Verdict]] = {
     "zclip": _zclip.judge,
+    "adagc_formula": _adagc.judge,
     **dict.fromkeys(_norm_history.ADAPTERS, _norm_history.judge),
     **dict.fromkeys(_skips.RULES, _skips.judge),
 }
