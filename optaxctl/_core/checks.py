@@ -5,12 +5,15 @@ Only concrete values can be checked; a traced one is taken on trust.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+
+_LAST = 2**31 - 1
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def require(ok: Any, who: str, argument: str, value: Any, constraint: str) -> None:
@@ -21,11 +24,13 @@ def require(ok: Any, who: str, argument: str, value: Any, constraint: str) -> No
 
 
 def number(who: str, **arguments: Any) -> None:
-    """Requires every argument to be a number or an array of numbers."""
+    """Requires every argument to be a real number, traced or not."""
     for name, value in arguments.items():
         try:
-            kind = jnp.result_type(value)
-            ok = value is not None and jnp.issubdtype(kind, np.number)
+            # A Python int may be too long for any array; it is a number all the same.
+            kind = np.dtype(int) if isinstance(value, int) else jnp.result_type(value)
+            real = np.issubdtype(kind, np.integer) or jnp.issubdtype(kind, jnp.floating)
+            ok = value is not None and real and np.ndim(value) == 0
         except (TypeError, ValueError):
             ok = False
         if not ok:
@@ -33,10 +38,10 @@ def number(who: str, **arguments: Any) -> None:
 
 
 def finite(who: str, **arguments: Any) -> None:
-    """Requires every argument to be a finite number or an array of them."""
+    """Requires every argument to be a finite number, in float32 too."""
     number(who, **arguments)
     for name, value in arguments.items():
-        require(_finite(value), who, name, value, "finite")
+        require(_finite(value), who, name, value, "finite in float32")
 
 
 def at_least(low: float, who: str, **arguments: Any) -> None:
@@ -80,9 +85,12 @@ def count(who: str, *, low: int = 1, **arguments: Any) -> None:
     """Requires every argument to be a whole number >= `low`."""
     number(who, **arguments)
     for name, value in arguments.items():
-        whole = jnp.issubdtype(jnp.result_type(value), np.integer)
+        kind = int if isinstance(value, int) else jnp.result_type(value)
+        whole = np.issubdtype(kind, np.integer)
         require(whole, who, name, value, f"a whole number >= {low}")
         require(value >= low, who, name, value, f">= {low}")
+        counted = isinstance(value, Tracer) or int(value) <= _LAST
+        require(counted, who, name, value, f"<= {_LAST}, the last int32")
 
 
 def counts(
@@ -91,13 +99,24 @@ def counts(
     """Requires every argument to be a sequence of whole numbers >= `low`."""
     order = " in ascending order" if ascending else ""
     for name, values in arguments.items():
-        flat = getattr(values, "ndim", 1) == 1 and hasattr(values, "__len__")
         constraint = f"a sequence of whole numbers >= {low}{order}"
-        require(flat and not isinstance(values, str), who, name, values, constraint)
+        require(_is_sequence(values), who, name, values, constraint)
         for i in range(len(values)):
             count(who, low=low, **{f"{name}[{i}]": values[i]})
             rises = not (ascending and i) or values[i - 1] <= values[i]
             require(rises, who, name, values, constraint)
+
+
+def sequence(who: str, **arguments: Any) -> None:
+    """Requires every argument to be a list, a tuple or an array of one axis."""
+    for name, values in arguments.items():
+        require(_is_sequence(values), who, name, values, "a sequence")
+
+
+def flag(who: str, **arguments: Any) -> None:
+    """Requires every argument to be True or False."""
+    for name, value in arguments.items():
+        require(isinstance(value, bool), who, name, repr(value), "True or False")
 
 
 def is_one(value: Any) -> bool:
@@ -130,6 +149,9 @@ def closest(name: str, known: Iterable[str]) -> str | None:
 
 
 def _finite(value: Any) -> Any:
-    if isinstance(value, Tracer):
-        return True
-    return np.isfinite(value)
+    return isinstance(value, Tracer) or abs(value) <= _LARGEST
+
+
+def _is_sequence(values: Any) -> bool:
+    listed = isinstance(values, Sequence) and not isinstance(values, (str, bytes))
+    return listed or getattr(values, "ndim", 0) == 1

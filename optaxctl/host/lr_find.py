@@ -93,7 +93,7 @@ def lr_find(
       rates, the mean, the stop and four suggestions are fastai's `lr_find`, the fifth
       is Lightning's. Unlike both, the stop is right for losses at or below zero, a
       NaN ends the test, a curve without a minimum gets no suggestion, and the one to
-      start with is fastai's `minimum`: on digits it was the safest of the five. Where
+      start with is fastai's `minimum`: on digits it was the safest of the four. Where
       only the first two points fall, fastai's valley is the last rate, here the first.
     """
     _check(start_lr, end_lr, smoothing, diverge)

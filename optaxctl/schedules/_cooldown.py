@@ -13,6 +13,7 @@ from optaxctl.schedules._course import (
     closed_form,
     fall,
     progress,
+    whole,
 )
 
 
@@ -63,6 +64,7 @@ def cooldown(
     name = "schedules.cooldown"
     check_schedule(name, schedule=schedule)
     checks.count(name, low=0, start=start, steps=steps)
+    start, steps = whole(start), whole(steps)
     checks.finite(name, end_value=end_value)
     check_shape(name, shape=shape)
 

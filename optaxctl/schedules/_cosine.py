@@ -12,6 +12,7 @@ from optaxctl.schedules._course import (
     fall,
     progress,
     split,
+    whole,
 )
 
 
@@ -57,7 +58,9 @@ def cosine(
       `CosineAnnealingLR` is the periodic one.
     """
     checks.count("schedules.cosine", decay_steps=decay_steps)
+    decay_steps = whole(decay_steps)
     checks.finite("schedules.cosine", init_value=init_value, end_value=end_value)
+    checks.flag("schedules.cosine", periodic=periodic)
 
     @closed_form
     def course(step: Any) -> Any:

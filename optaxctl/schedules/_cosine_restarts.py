@@ -49,8 +49,9 @@ def cosine_restarts(
     References:
       Loshchilov & Hutter, `SGDR <https://arxiv.org/abs/1608.03983>`_, 2016. Keras'
       `CosineDecayRestarts` with `alpha = end_value / init_value`;
-      `optax.sgdr_schedule`. torch's `CosineAnnealingWarmRestarts` finds the restart by
-      a logarithm of floats and misses some, for `T_mult = 3` from the fifth on.
+      `optax.sgdr_schedule`. torch's `CosineAnnealingWarmRestarts`, where its `step` is
+      given an epoch, finds the restart by a logarithm of floats and misses some, for
+      `T_mult = 3` the one at 121 `T_0`.
     """
     name = "schedules.cosine_restarts"
     checks.count(name, first_decay_steps=first_decay_steps)

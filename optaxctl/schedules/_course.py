@@ -1,11 +1,11 @@
 """What every schedule is made of: a step, how far it has come, and a way down."""
 
-import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from optaxctl._core import checks
 from optaxctl._core.types import F32
@@ -30,12 +30,26 @@ def closed_form(value: Callable[[Any], Any]) -> Schedule:
     rounds `a * b + c` once where it can, and eager operations always round twice.
     """
 
-    @functools.partial(jax.jit, inline=True)
     def schedule(step: Any) -> F32:
         step = clean(step)
         return jnp.broadcast_to(jnp.asarray(value(step), jnp.float32), step.shape)
 
-    return schedule
+    # As tracebacks and profiles show it.
+    schedule.__name__ = value.__qualname__.partition(".")[0]
+    schedule.__qualname__ = f"schedules.{schedule.__name__}"
+    return jax.jit(schedule, inline=True)
+
+
+def whole(count: Any) -> Any:
+    """Returns a count as a Python int, or as an int32 where it is traced."""
+    return count.astype(jnp.int32) if isinstance(count, Tracer) else int(count)
+
+
+def total(first: Any, second: Any) -> Any:
+    """Returns the sum of two whole counts, at most the last step there is."""
+    if isinstance(first, int) and isinstance(second, int):
+        return min(first + second, LAST)
+    return jnp.where(first > LAST - second, LAST, first + second)
 
 
 def clean(step: Any) -> Any:
@@ -84,10 +98,11 @@ def progress(step: Any, steps: Any) -> Progress:
     if not jnp.issubdtype(step.dtype, jnp.integer):
         steps = steps.astype(jnp.float32)
     at = jnp.clip(step, 0, steps)
-    whole = jnp.maximum(steps, 1).astype(jnp.float32)
-    done = jnp.where(steps > 0, at.astype(jnp.float32) / whole, step >= 0)
-    left = jnp.where(steps > 0, (steps - at).astype(jnp.float32) / whole, step < 0)
-    return Progress(done, left)
+    length = jnp.maximum(steps, 1).astype(jnp.float32)
+    done = jnp.where(steps > 0, at.astype(jnp.float32) / length, step >= 0)
+    left = jnp.where(steps > 0, (steps - at).astype(jnp.float32) / length, step < 0)
+    # The bound keeps XLA from taking a power of a share as a quotient of two powers.
+    return Progress(jnp.minimum(done, 1), jnp.minimum(left, 1))
 
 
 def fall(shape: Shape, way: Progress) -> tuple[F32, F32]:
@@ -108,7 +123,9 @@ def between(start: Any, end: Any, height: F32, depth: F32 | None = None) -> F32:
     start, end = jnp.float32(start), jnp.float32(end)
     depth = 1 - height if depth is None else depth
     value = start * height + end * depth
-    return jnp.clip(value, jnp.minimum(start, end), jnp.maximum(start, end))
+    kept = jnp.clip(value, jnp.minimum(start, end), jnp.maximum(start, end))
+    # A bound that is touched by rounding is no reason to lose the slope.
+    return value + jax.lax.stop_gradient(kept - value)
 
 
 def check_shape(who: str, **arguments: Any) -> None:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from optaxctl._core import checks
 from optaxctl.schedules._course import Schedule, check_schedule, closed_form
+from optaxctl.schedules._geometric import bounded
 
 
 def custom(function: Callable[[Any], Any], *, init_value: float = 1.0) -> Schedule:
@@ -18,7 +19,8 @@ def custom(function: Callable[[Any], Any], *, init_value: float = 1.0) -> Schedu
     A negative step counts as 0.
 
     Args:
-      function: A function of an int32 array, made of jax.numpy.
+      function: A pure function of an int32 array, made of jax.numpy; what it reads
+        from outside is fixed when it is first used.
       init_value: What it is multiplied by.
 
     Returns:
@@ -53,12 +55,12 @@ def multiplicative(
 
         value = init_value * function(1) * function(2) * ... * function(step)
 
-    The products are computed once, up to `total_steps`, where the value stays. A
-    negative step counts as 0.
+    The products are computed once, of factors in float32, up to `total_steps`, where
+    the value stays, and at most the largest float32. A negative step counts as 0.
 
     Args:
       function: A function of an int32 scalar, made of jax.numpy.
-      total_steps: How many products to keep, >= 1; 4 bytes each.
+      total_steps: How many products to keep, >= 1, not traced; 4 bytes each.
       init_value: Value at step 0.
 
     Returns:
@@ -81,12 +83,12 @@ def multiplicative(
     checks.count("schedules.multiplicative", total_steps=total_steps)
     checks.finite("schedules.multiplicative", init_value=init_value)
     factors = jax.vmap(lambda step: jnp.asarray(function(step), jnp.float32))
-    products = jnp.cumprod(factors(jnp.arange(1, total_steps + 1)))
+    products = bounded(jnp.cumprod(factors(jnp.arange(1, total_steps + 1))))
     products = jnp.concatenate([jnp.ones(1), products])
 
     @closed_form
     def course(step: Any) -> Any:
         at = jnp.minimum(step, total_steps).astype(jnp.int32)
-        return init_value * products[at]
+        return bounded(init_value * products[at])
 
     return course

@@ -6,8 +6,8 @@ from typing import Any, Literal
 import jax.numpy as jnp
 
 from optaxctl._core import checks
-from optaxctl.schedules._course import Schedule, closed_form, split
-from optaxctl.schedules._geometric import geometric
+from optaxctl.schedules._course import Schedule, closed_form, split, total, whole
+from optaxctl.schedules._geometric import bounded, geometric
 
 
 def cyclic(
@@ -66,6 +66,7 @@ def cyclic(
     name = "schedules.cyclic"
     step_size_down = step_size_up if step_size_down is None else step_size_down
     checks.count(name, step_size_up=step_size_up, step_size_down=step_size_down)
+    up, down = whole(step_size_up), whole(step_size_down)
     checks.finite(name, base_value=base_value, max_value=max_value)
     checks.one_of(name, "mode", mode, ("triangular", "triangular2", "exp_range"))
     checks.one_of(name, "scale_mode", scale_mode, ("cycle", "iterations"))
@@ -85,11 +86,10 @@ def cyclic(
 
     @closed_form
     def course(step: Any) -> Any:
-        up, down = jnp.asarray(step_size_up), jnp.asarray(step_size_down)
-        cycle, at = split(step, up + down)
-        height = jnp.where(at <= up, at / up, (up + down - at) / down)
+        cycle, at = split(step, total(up, down))
+        height = jnp.where(at <= up, at / up, (down - (at - up)) / down)
         height = height.astype(jnp.float32) * scale(step, 1 + cycle)
         # Not kept below the peak: a `scale_fn` may mean to pass it.
-        return base_value + (jnp.float32(max_value) - base_value) * height
+        return bounded(base_value + (jnp.float32(max_value) - base_value) * height)
 
     return course

@@ -3,7 +3,7 @@
 from typing import Any
 
 from optaxctl._core import checks
-from optaxctl.schedules._course import Schedule, closed_form, split
+from optaxctl.schedules._course import Schedule, closed_form, split, whole
 from optaxctl.schedules._geometric import geometric
 
 
@@ -46,8 +46,10 @@ def exponential(
     """
     name = "schedules.exponential"
     checks.count(name, transition_steps=transition_steps)
+    transition_steps = whole(transition_steps)
     checks.at_least(0, name, decay_rate=decay_rate)
     checks.finite(name, init_value=init_value)
+    checks.flag(name, staircase=staircase)
 
     @closed_form
     def course(step: Any) -> Any:

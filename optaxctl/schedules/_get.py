@@ -1,14 +1,16 @@
 """Find a schedule by its name, here or in torch."""
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
 import optaxctl.schedules as schedules
+from optaxctl._core import checks
 from optaxctl._core.checks import did_you_mean
 from optaxctl.schedules._course import Schedule
 from optaxctl.schedules._peers import PEERS
-from optaxctl.schedules._torch import TORCH
+from optaxctl.schedules._torch import TORCH, Pair
 
 
 def get(name: str, **arguments: Any) -> Schedule:
@@ -39,7 +41,7 @@ def get(name: str, **arguments: Any) -> Schedule:
     References:
       `torch.optim.lr_scheduler`, Transformers' `get_scheduler`.
     """
-    return hyperparams(name, **arguments)["learning_rate"]
+    return _found(name, arguments)[0]
 
 
 def hyperparams(
@@ -71,41 +73,66 @@ def hyperparams(
     References:
       torch's `OneCycleLR` and `CyclicLR`.
     """
-    if name not in TORCH:
-        return {"learning_rate": _made(name, _find(name), arguments)}
-    rate, cycled = _made(name, TORCH[name], arguments)
+    rate, cycled = _found(name, arguments)
     return {"learning_rate": rate} | ({momentum: cycled} if cycled else {})
 
 
-def _find(name: str) -> Callable[..., Any]:
-    own = [n for n in schedules.__all__ if n in PEERS and n != "times"]
-    if name in own:
+def _found(name: str, arguments: dict[str, Any]) -> Pair:
+    if name not in TORCH:
+        return _call(name, _own(name), arguments), None
+    try:
+        return _call(name, TORCH[name], arguments)
+    except ValueError as error:
+        if name in str(error):
+            raise
+        raise ValueError(f"`schedules.get({name!r})`: {error}") from None
+
+
+def _own(name: str) -> Callable[..., Any]:
+    known = [n for n in schedules.__all__ if n not in ("Units", "get", "hyperparams")]
+    if name == "times":
+        raise ValueError(
+            "`schedules.times` takes its schedules by position; call it itself."
+        )
+    if name in known:
         return getattr(schedules, name)
+    if name in _CONTROLLERS:
+        raise ValueError(
+            f"`schedules.get(name={name!r})` is no schedule: it reads a signal. "
+            f"It is the controller `{_CONTROLLERS[name]}`."
+        )
     for ours, peers in PEERS.items():
         for library, theirs in peers.items():
-            if name in theirs.replace(",", "").split():
+            if name in re.sub(r"\(.*?\)|,", " ", theirs).split():
                 raise ValueError(
                     f"`schedules.get(name={name!r})`: {library}'s {name} is "
                     f"`schedules.{ours}` here."
                 )
+    every = [*known, *TORCH]
     raise ValueError(
         f"`schedules.get(name={name!r})` is no schedule of optaxctl or torch. There "
-        f"are {', '.join(sorted([*own, *TORCH]))}." + did_you_mean(name, [*own, *TORCH])
+        f"are {', '.join(sorted(every))}." + did_you_mean(str(name), every)
     )
 
 
-def _made(name: str, make: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+_CONTROLLERS = {
+    "ReduceLROnPlateau": "lr.plateau",
+    "reduce_on_plateau": "lr.plateau",
+    "GreedyLR": "lr.greedy",
+}
+
+
+def _call(name: str, make: Callable[..., Any], arguments: dict[str, Any]) -> Any:
     known = inspect.signature(make).parameters
-    for argument in arguments:
+    who = f"`schedules.get({name!r})`"
+    takes = f"It takes {', '.join(known)}."
+    for argument, value in arguments.items():
         if argument not in known:
-            raise ValueError(
-                f"`schedules.get({name!r})` takes no `{argument}`. It takes "
-                f"{', '.join(known)}." + did_you_mean(argument, known)
-            )
+            hint = did_you_mean(argument, known)
+            raise ValueError(f"{who} takes no `{argument}`. {takes}{hint}")
+        if known[argument].annotation is float:
+            checks.finite("schedules.get", **{argument: value})
     for parameter in known.values():
         if parameter.default is parameter.empty and parameter.name not in arguments:
-            raise ValueError(
-                f"`schedules.get({name!r})` needs `{parameter.name}`. It takes "
-                f"{', '.join(known)}."
-            )
+            raise ValueError(f"{who} needs `{parameter.name}`. {takes}")
     return make(**arguments)

@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from optaxctl._core import checks
-from optaxctl.schedules._course import Schedule, closed_form, split
+from optaxctl.schedules._course import Schedule, closed_form, split, whole
 
 
 def inverse_sqrt(
@@ -99,8 +99,10 @@ def inverse_time(
     """
     name = "schedules.inverse_time"
     checks.count(name, decay_steps=decay_steps)
+    decay_steps = whole(decay_steps)
     checks.at_least(0, name, decay_rate=decay_rate)
     checks.finite(name, init_value=init_value)
+    checks.flag(name, staircase=staircase)
 
     @closed_form
     def course(step: Any) -> Any:

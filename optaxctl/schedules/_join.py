@@ -48,9 +48,12 @@ def join(schedules: Sequence[AnySchedule], boundaries: Sequence[int]) -> Schedul
       `SequentialLR`.
     """
     name = "schedules.join"
+    checks.sequence(name, schedules=schedules)
+    schedules = tuple(schedules)
     for i, schedule in enumerate(schedules):
         check_schedule(name, **{f"schedules[{i}]": schedule})
     checks.counts(name, low=0, ascending=True, boundaries=boundaries)
+    boundaries = tuple(boundaries)
     checks.require(
         len(boundaries) == len(schedules) - 1,
         name,

@@ -3,7 +3,14 @@
 from typing import Any
 
 from optaxctl._core import checks
-from optaxctl.schedules._course import Schedule, between, closed_form, fall, progress
+from optaxctl.schedules._course import (
+    Schedule,
+    between,
+    closed_form,
+    fall,
+    progress,
+    whole,
+)
 
 
 def linear(
@@ -41,6 +48,7 @@ def linear(
       and `end_value = lr * end_factor`.
     """
     checks.count("schedules.linear", transition_steps=transition_steps)
+    transition_steps = whole(transition_steps)
     checks.finite("schedules.linear", init_value=init_value, end_value=end_value)
 
     @closed_form

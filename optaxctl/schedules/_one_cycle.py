@@ -13,6 +13,7 @@ from optaxctl.schedules._course import (
     check_shape,
     closed_form,
     fall,
+    whole,
 )
 
 
@@ -34,10 +35,10 @@ def one_cycle(
         value = end_value + (peak_value - end_value)
             * h((step - e) / (total_steps - 1 - e))                     after it
 
-    so the peak may lie between two steps. It stays at `end_value` from the last step,
-    total_steps - 1, on. With `three_phase` it falls back to `init_value` first, in as
-    many steps as it rose. A negative step counts as 0, and a phase of no length is over
-    at once.
+    so the peak may lie between two steps. It stays where it is at the last step,
+    total_steps - 1, which is `end_value` unless it still rises there. With
+    `three_phase` it falls back to `init_value` first, in as many steps as it rose. A
+    negative step counts as 0, and a phase of no length is over at once.
 
     The momentum goes the other way at the same time, and that is the same schedule
     upside down: `one_cycle(total_steps, init_value=0.95, peak_value=0.85,
@@ -80,6 +81,7 @@ def one_cycle(
     """
     name = "schedules.one_cycle"
     checks.count(name, total_steps=total_steps)
+    total_steps = whole(total_steps)
     checks.finite(name, peak_value=peak_value)
     init_value = peak_value / 25 if init_value is None else init_value
     checks.finite(name, init_value=init_value)
@@ -88,6 +90,7 @@ def one_cycle(
     most = 0.5 if three_phase else 1.0
     checks.within(0, most, name, pct_start=pct_start)
     check_shape(name, shape=shape)
+    checks.flag(name, three_phase=three_phase)
 
     values = [init_value, peak_value, end_value]
     if three_phase:
@@ -104,7 +107,8 @@ def one_cycle(
         for i in reversed(range(len(ends))):
             done = _share(step - i * rise, rise, none=1)
             phase = _phase(values[i : i + 2], shape, Progress(done, 1 - done))
-            value = jnp.where(step <= ends[i], phase, value)
+            left_over = total_steps * (1 - (i + 1) * jnp.float32(pct_start)) + i
+            value = jnp.where(last - step >= left_over, phase, value)
         return value
 
     return course

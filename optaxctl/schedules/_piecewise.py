@@ -60,6 +60,8 @@ def piecewise(
     """
     name = "schedules.piecewise"
     checks.counts(name, ascending=True, boundaries=boundaries)
+    checks.sequence(name, values=values)
+    boundaries, values = tuple(boundaries), tuple(values)
     for i in range(len(values)):
         checks.finite(name, **{f"values[{i}]": values[i]})
     constraint = f"one number more than the {len(boundaries)} boundaries"

@@ -12,6 +12,7 @@ from optaxctl.schedules._course import (
     closed_form,
     progress,
     split,
+    whole,
 )
 
 
@@ -59,8 +60,10 @@ def polynomial(
     """
     name = "schedules.polynomial"
     checks.count(name, transition_steps=transition_steps)
+    transition_steps = whole(transition_steps)
     checks.above(0, name, power=power)
     checks.finite(name, init_value=init_value, end_value=end_value)
+    checks.flag(name, cycle=cycle)
 
     @closed_form
     def course(step: Any) -> Any:

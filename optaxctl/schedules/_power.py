@@ -57,9 +57,10 @@ def power(
     @closed_form
     def course(step: Any) -> Any:
         scale = jnp.float32(batch_size) * amplitude
-        # Apart, since tokens overflow no float but lose no step either.
-        fall = jnp.power(step.astype(jnp.float32), exponent)
-        fall = scale * jnp.power(jnp.float32(tokens_per_step), exponent) * fall
-        return jnp.minimum(jnp.float32(max_value), fall)
+        # In two factors, since the number of tokens may be too large for a float32.
+        steps = jnp.where(step == 0, 1, step).astype(jnp.float32)
+        law = scale * jnp.power(jnp.float32(tokens_per_step), exponent)
+        law = jnp.minimum(jnp.float32(max_value), law * jnp.power(steps, exponent))
+        return jnp.where(step == 0, jnp.float32(max_value), law)
 
     return course

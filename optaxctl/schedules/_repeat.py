@@ -17,8 +17,9 @@ from optaxctl.schedules._course import (
     closed_form,
     passed,
     split,
+    whole,
 )
-from optaxctl.schedules._geometric import geometric
+from optaxctl.schedules._geometric import bounded, geometric
 
 
 @overload
@@ -86,11 +87,13 @@ def repeat(
     References:
       The arguments are those of Keras' `CosineDecayRestarts`; `t_mul` is torch's
       `T_mult`. timm's `cycle_decay` shrinks the peak itself instead of its height above
-      the end, which is the same where the end is 0. torch and timm find the cycle by a
-      logarithm of floats, which puts some steps into the wrong one.
+      the end, which is the same where the end is 0. timm, and torch where its `step` is
+      given an epoch, find the cycle by a logarithm of floats, which puts some steps
+      into the wrong one.
     """
     checks.count("schedules.repeat", steps=steps)
     check_cycles("schedules.repeat", cycles, t_mul, m_mul)
+    steps = whole(steps)
     if isinstance(schedule, Mapping):
         options = {"cycles": cycles, "t_mul": t_mul, "m_mul": m_mul}
         return {key: repeat(one, steps, **options) for key, one in schedule.items()}
@@ -107,7 +110,7 @@ def _repeated(
         end = jnp.asarray(body(jnp.full_like(step, steps)), jnp.float32)
         value = jnp.asarray(body(at), jnp.float32)
         if not checks.is_one(m_mul):
-            value = end + (value - end) * geometric(1, m_mul, cycle)
+            value = bounded(end + (value - end) * geometric(1, m_mul, cycle))
         return value if cycles is None else jnp.where(cycle < cycles, value, end)
 
     return course
@@ -119,6 +122,7 @@ def _place(step: Any, steps: Any, t_mul: Any) -> tuple[Any, Any]:
     if checks.is_one(t_mul):
         return even
     if isinstance(t_mul, Tracer):
+        t_mul = t_mul.astype(jnp.int32)
         grown = _in_whole(step, steps, *_traced_table(t_mul))
         return jax.tree.map(lambda a, b: jnp.where(t_mul == 1, a, b), even, grown)
     lengths, begins = _table(float(t_mul))
@@ -127,7 +131,8 @@ def _place(step: Any, steps: Any, t_mul: Any) -> tuple[Any, Any]:
     begins = begins * steps  # between two steps, in float64 unless `steps` is traced
     first = jnp.ceil(begins) if isinstance(begins, Tracer) else np.ceil(begins)
     before = jnp.asarray(first - begins, jnp.float32)
-    first = jnp.where(first > LAST, LAST, first).astype(jnp.int32)
+    kept = jnp.minimum if isinstance(begins, Tracer) else np.minimum
+    first = jnp.asarray(kept(first, LAST), jnp.int32)
     cycle = jnp.minimum(passed(step, first), jnp.sum(first < LAST)) - 1
     within = step - first[cycle] + before[cycle]
     return cycle, within / jnp.asarray(lengths, jnp.float32)[cycle]

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from optaxctl._core import checks
-from optaxctl.schedules._course import Schedule, closed_form, passed, split
+from optaxctl.schedules._course import Schedule, closed_form, passed, split, whole
 from optaxctl.schedules._geometric import geometric
 
 
@@ -41,6 +41,7 @@ def step(step_size: int, *, gamma: float = 0.1, init_value: float = 1.0) -> Sche
       words for it.
     """
     checks.count("schedules.step", step_size=step_size)
+    step_size = whole(step_size)
     checks.at_least(0, "schedules.step", gamma=gamma)
     checks.finite("schedules.step", init_value=init_value)
 
@@ -82,6 +83,7 @@ def multistep(
       torch's `MultiStepLR`. timm's takes effect one step earlier.
     """
     checks.counts("schedules.multistep", milestones=milestones)
+    milestones = tuple(milestones)
     checks.at_least(0, "schedules.multistep", gamma=gamma)
     checks.finite("schedules.multistep", init_value=init_value)
 

@@ -1,9 +1,11 @@
 """A schedule in another time."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, overload
 
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from optaxctl._core import checks
 from optaxctl.schedules._course import (
@@ -12,6 +14,7 @@ from optaxctl.schedules._course import (
     check_schedule,
     closed_form,
     split,
+    whole,
 )
 
 
@@ -63,12 +66,22 @@ def stretch(schedule: Any, steps: int, new_steps: int) -> Any:
     if isinstance(schedule, Mapping):
         return {key: stretch(one, steps, new_steps) for key, one in schedule.items()}
     check_schedule(name, schedule=schedule)
+    # In lowest terms, where a whole quotient has no rest to be rounded.
+    divisor: Any = (jnp.gcd if _traced(steps, new_steps) else math.gcd)(
+        whole(steps), whole(new_steps)
+    )
+    own: Any = whole(steps) // divisor
+    new: Any = whole(new_steps) // divisor
 
     @closed_form
     def course(step: Any) -> Any:
         # In two parts, so that a whole multiple of the new time stays a whole number.
-        times, rest = split(step, new_steps)
-        whole = jnp.asarray(times, jnp.float32) * steps
-        return schedule(whole + jnp.asarray(rest, jnp.float32) * steps / new_steps)
+        times, rest = split(step, new)
+        whole = jnp.asarray(times, jnp.float32) * own
+        return schedule(whole + jnp.asarray(rest, jnp.float32) * own / new)
 
     return course
+
+
+def _traced(*counts: Any) -> bool:
+    return any(isinstance(count, Tracer) for count in counts)

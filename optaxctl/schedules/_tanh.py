@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from optaxctl._core import checks
-from optaxctl.schedules._course import Schedule, between, closed_form, progress
+from optaxctl.schedules._course import Schedule, between, closed_form, progress, whole
 
 
 def tanh(
@@ -53,6 +53,7 @@ def tanh(
     """
     name = "schedules.tanh"
     checks.count(name, decay_steps=decay_steps)
+    decay_steps = whole(decay_steps)
     checks.finite(name, lower=lower, upper=upper)
     checks.finite(name, init_value=init_value, end_value=end_value)
     checks.require(upper > lower, name, "upper", upper, f"above lower = {lower}")

@@ -146,6 +146,8 @@ def one_cycle_lr(
             three_phase=three_phase,
         )
 
+    checks.above(0, "schedules.get", div_factor=div_factor)
+    checks.above(0, "schedules.get", final_div_factor=final_div_factor)
     start = max_lr / div_factor
     momentum = wave(max_momentum, base_momentum, max_momentum)
     rate = wave(start, max_lr, start / final_div_factor)

@@ -16,6 +16,7 @@ from optaxctl.schedules._course import (
     closed_form,
     fall,
     progress,
+    whole,
 )
 
 
@@ -65,6 +66,7 @@ def warmup(
     name = "schedules.warmup"
     check_schedule(name, schedule=schedule)
     checks.count(name, low=0, warmup_steps=warmup_steps)
+    warmup_steps = whole(warmup_steps)
     checks.finite(name, init_value=init_value)
     check_shape(name, shape=shape)
 

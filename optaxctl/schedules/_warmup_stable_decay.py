@@ -3,7 +3,7 @@
 from optaxctl._core import checks
 from optaxctl.schedules._constant import constant
 from optaxctl.schedules._cooldown import cooldown
-from optaxctl.schedules._course import Schedule, Shape, check_shape
+from optaxctl.schedules._course import Schedule, Shape, check_shape, total, whole
 from optaxctl.schedules._warmup import warmup
 
 
@@ -68,5 +68,5 @@ def warmup_stable_decay(
     risen = warmup(
         constant(peak_value), warmup_steps, init_value=init_value, shape=warmup_shape
     )
-    start = warmup_steps + stable_steps
+    start = total(whole(warmup_steps), whole(stable_steps))
     return cooldown(risen, start, decay_steps, end_value=end_value, shape=decay_shape)

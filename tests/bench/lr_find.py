@@ -1,8 +1,8 @@
 """How good `lr_find`'s suggestions are: `python -m tests.bench.lr_find [--json]`.
 
-On scikit-learn's digits, for every mix of optimizer, depth, batch size and length of the
-test: the loss at the end of 300 steps at the suggested rate. On noise alone: how often a
-minimum is called clear.
+On scikit-learn's digits, for every mix of optimizer, depth, batch size and length of
+the test: the loss at the end of 300 steps at the suggested rate. On noise alone: how
+often a minimum is called clear.
 """
 
 import argparse

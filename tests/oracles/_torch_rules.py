@@ -87,7 +87,11 @@ def momenta(config: Config, steps: np.ndarray, quirks: frozenset[str]) -> np.nda
 
 
 def restarts(config: Config, lr: float, t: float, quirks: frozenset[str]) -> float:
-    low, first, times = config.get("eta_min", 0.0), config["T_0"], config["T_mult"]
+    low, first, times = (
+        config.get("eta_min", 0.0),
+        config["T_0"],
+        config.get("T_mult", 1),
+    )
     begin, length = 0, first
     if "float logarithm" in quirks and times > 1:
         n = int(math.log(t / first * (times - 1) + 1, times))

@@ -151,3 +151,48 @@ def test_warmup_is_that_of_optax(
     ours = octl.schedules.warmup(fall, warmup, init_value=start)
     theirs = optax.warmup_cosine_decay_schedule(start, 0.3, warmup, warmup + decay, end)
     np.testing.assert_allclose(ours(STEPS), theirs(STEPS), rtol=0, atol=0.5 * ULP)
+
+
+@pytest.mark.parametrize(
+    ("config", "inputs", "reason"),
+    [
+        (
+            {"scheduler": "CosineAnnealingWarmRestarts", "T_0": 2, "T_mult": 3},
+            {"step_argument": [0, 1, 241, 242, 243]},
+            "logarithm",
+        ),
+        (
+            {
+                "scheduler": "ChainedScheduler",
+                "schedulers": [
+                    {"scheduler": "ExponentialLR", "gamma": 0.9},
+                    {"scheduler": "CosineAnnealingWarmRestarts", "T_0": 7},
+                ],
+            },
+            {},
+            "overwrites",
+        ),
+        (
+            {
+                "scheduler": "ChainedScheduler",
+                "schedulers": [
+                    {"scheduler": "ExponentialLR", "gamma": 0.9},
+                    {"scheduler": "CosineAnnealingLR", "T_max": 7},
+                ],
+            },
+            {},
+            "overwrites",
+        ),
+    ],
+)
+def test_what_torch_gets_wrong_is_known(
+    config: dict[str, Any], inputs: dict[str, Any], reason: str
+) -> None:
+    """None of the given cases shows it; these are made with the rules of torch."""
+    config = {**config, "optimizer": {"lr": 0.1}}
+    steps = np.asarray(inputs.get("step_argument", np.arange(30)))
+    theirs = torch_rules.rates(config, steps, frozenset(torch_rules.QUIRKS))
+    case = Case("torch", "made up", config, inputs, {"lr": theirs.tolist()})
+    verdict = judge(case)
+    assert verdict.outcome == "differs"
+    assert reason in verdict.reason

@@ -21,7 +21,7 @@ COMPOSED: dict[str, Entry] = {
         sweeps={"boundaries": ([0, 10], [20, 20], [5, 90])},
         options={"schedules": ([LINE, COSINE, STAIRS],)},
         wrong={
-            "schedules": ([LINE, 0.5, LINE],),
+            "schedules": ([LINE, 0.5, LINE], None),
             "boundaries": ([30], [1, 2, 3], [60, 30], [-1, 5], [0.5, 5], 3),
         },
         horizon={"boundaries": [2**24 + 1, LAST - 20]},

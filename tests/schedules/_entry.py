@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 import optaxctl as octl
 from tests.schedules import references
 
@@ -64,9 +66,18 @@ def _open(value: Any, kind: str) -> Any:
     return value
 
 
-COUNT = (0, -1, 2.5, 1e6, float("nan"))  # no count of steps
+COUNT = (0, -1, 2.5, 1e6, float("nan"), 2**31, np.ones(2, int))  # no count of steps
 COUNT0 = COUNT[1:]  # nor one that may be 0
-NUMBER = (float("nan"), float("inf"), "0.1", None)  # no number
+NUMBER = (
+    float("nan"),
+    float("inf"),
+    "0.1",
+    None,
+    1e39,
+    10**60,
+    1j,
+    np.ones(2),
+)  # no number
 ENDS = {"init_value": (0.0, 0.25, 2.0), "end_value": (0.0, 0.25, 1.5)}
 NO_ENDS = {"init_value": NUMBER, "end_value": NUMBER}
 NO_SHAPE = ("sine", None)

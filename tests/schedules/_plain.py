@@ -50,7 +50,7 @@ PLAIN: dict[str, Entry] = {
             "init_value": (0.0, 0.25, 2.0),
         },
         wrong={
-            "milestones": ([-1], [2.5], 3, "3"),
+            "milestones": ([-1], [2.5], 3, "3", b"3", {30: 0.5}),
             "gamma": (-0.1, *NUMBER),
             "init_value": NUMBER,
         },
@@ -69,7 +69,7 @@ PLAIN: dict[str, Entry] = {
         options={"shape": shapes(but="")},
         wrong={
             "boundaries": ([3, 2, 1], [-1, 2, 3], [0.5, 1, 2], 3),
-            "values": ([1.0], [1.0, 1.0, 1.0, float("nan")]),
+            "values": (0.5, [1.0], [1.0, 1.0, 1.0, float("nan")]),
             "shape": ("sine",),
         },
         horizon={"boundaries": [2**24 + 1, 2**30, LAST]},

@@ -96,6 +96,10 @@ def is_traced_once(name: str, entry: Entry) -> None:
 def every_number_can_be_swept(name: str, entry: Entry) -> None:
     """`vmap` over a factory gives what each value gives alone, and each matters."""
     for argument, values in entry.sweeps.items():
+        small = make(name, {**entry.arguments, argument: narrow(values[1])})(FIRST)
+        np.testing.assert_array_equal(
+            small, make(name, {**entry.arguments, argument: values[1]})(FIRST)
+        )
 
         def course(value: Any, argument: str = argument) -> Any:
             return make(name, {**entry.arguments, argument: value})(FIRST)
@@ -132,8 +136,13 @@ def wrong_arguments_are_named(name: str, entry: Entry) -> None:
             with pytest.raises(ValueError, match=named):
                 make(name, {**entry.arguments, argument: value})
     known = inspect.signature(getattr(octl.schedules, name)).parameters
-    free = {"staircase", "cycle", "periodic", "three_phase", "scale_fn"}
-    assert entry.wrong.keys() >= known.keys() - free
+    flags = {n for n, p in known.items() if isinstance(p.default, bool)}
+    for argument in flags:
+        with pytest.raises(
+            ValueError, match=f"{argument}=...\\)` must be True or False"
+        ):
+            make(name, {**entry.arguments, argument: "no"})
+    assert entry.wrong.keys() >= known.keys() - flags - {"scale_fn"}
 
 
 def is_a_schedule_of_optax(name: str, entry: Entry) -> None:
@@ -148,6 +157,14 @@ def is_a_schedule_of_optax(name: str, entry: Entry) -> None:
         for i in range(3):
             updates, state = step(state)
             np.testing.assert_allclose(updates["w"], -schedule(i), rtol=1e-6)
+
+
+def narrow(value: Any) -> Any:
+    """The value as NumPy's smallest type that holds it, as data files give it."""
+    if isinstance(value, list):
+        return [narrow(one) for one in value]
+    kind = np.min_scalar_type(value) if isinstance(value, int) else np.float32
+    return np.asarray(value, kind)[()]
 
 
 def variants(entry: Entry) -> list[dict[str, Any]]:
