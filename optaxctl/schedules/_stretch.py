@@ -66,22 +66,16 @@ def stretch(schedule: Any, steps: int, new_steps: int) -> Any:
     if isinstance(schedule, Mapping):
         return {key: stretch(one, steps, new_steps) for key, one in schedule.items()}
     check_schedule(name, schedule=schedule)
+    old, new = whole(steps), whole(new_steps)
+    traced = isinstance(old, Tracer) or isinstance(new, Tracer)
     # In lowest terms, where a whole quotient has no rest to be rounded.
-    divisor: Any = (jnp.gcd if _traced(steps, new_steps) else math.gcd)(
-        whole(steps), whole(new_steps)
-    )
-    own: Any = whole(steps) // divisor
-    new: Any = whole(new_steps) // divisor
+    divisor: Any = (jnp.gcd if traced else math.gcd)(old, new)
+    old, new = old // divisor, new // divisor
 
     @closed_form
     def course(step: Any) -> Any:
         # In two parts, so that a whole multiple of the new time stays a whole number.
-        times, rest = split(step, new)
-        whole = jnp.asarray(times, jnp.float32) * own
-        return schedule(whole + jnp.asarray(rest, jnp.float32) * own / new)
+        times, rest = (jnp.asarray(n, jnp.float32) for n in split(step, new))
+        return schedule(times * old + rest * old / new)
 
     return course
-
-
-def _traced(*counts: Any) -> bool:
-    return any(isinstance(count, Tracer) for count in counts)
