@@ -23,14 +23,14 @@ def require(ok: Any, who: str, argument: str, value: Any, constraint: str) -> No
     raise ValueError(f"`{who}({argument}=...)` must be {constraint}, got {value}.")
 
 
-def number(who: str, **arguments: Any) -> None:
-    """Requires every argument to be a real number, traced or not."""
+def number(who: str, *, several: bool = False, **arguments: Any) -> None:
+    """Requires every argument to be a real number, or with `several` an array."""
     for name, value in arguments.items():
         try:
             # A Python int may be too long for any array; it is a number all the same.
             kind = np.dtype(int) if isinstance(value, int) else jnp.result_type(value)
             real = np.issubdtype(kind, np.integer) or jnp.issubdtype(kind, jnp.floating)
-            ok = value is not None and real and np.ndim(value) == 0
+            ok = value is not None and real and (several or np.ndim(value) == 0)
         except (TypeError, ValueError):
             ok = False
         if not ok:
@@ -44,9 +44,9 @@ def finite(who: str, **arguments: Any) -> None:
         require(_finite(value), who, name, value, "finite in float32")
 
 
-def at_least(low: float, who: str, **arguments: Any) -> None:
+def at_least(low: float, who: str, *, several: bool = False, **arguments: Any) -> None:
     """Requires every argument to be finite and >= `low`."""
-    number(who, **arguments)
+    number(who, several=several, **arguments)
     for name, value in arguments.items():
         require(_finite(value) & (value >= low), who, name, value, f">= {low}")
 

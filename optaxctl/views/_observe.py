@@ -99,7 +99,7 @@ def set_lr(opt_state: Any, learning_rate: Any) -> Any:
         )
     held = learning_rate is not None
     if held:
-        checks.at_least(0, "set_lr", learning_rate=learning_rate)
+        checks.at_least(0, "set_lr", several=True, learning_rate=learning_rate)
         owners = [s for s in states(opt_state) if _owns_rate(s.layout)]
         _check_shape("set_lr", "learning_rate", learning_rate, owners)
 

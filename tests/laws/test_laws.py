@@ -2,7 +2,8 @@
 
 import types
 from collections.abc import Iterator
-from typing import Any, get_type_hints
+from inspect import signature
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def test_every_public_controller_is_registered() -> None:
 def _public_factories() -> Iterator[str]:
     for name, value in _public_names():
         is_function = isinstance(value, types.FunctionType)
-        if is_function and get_type_hints(value).get("return") is octl.Controller:
+        if is_function and signature(value).return_annotation is octl.Controller:
             yield name
 
 

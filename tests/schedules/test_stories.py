@@ -57,8 +57,8 @@ def test_a_plateau_multiplies_a_schedule() -> None:
 @pytest.mark.parametrize("t_mul", [1, 2, 3, 10])
 def test_restarts_begin_where_integers_say(t_mul: int) -> None:
     """torch's logarithm of floats misses the restarts at 121 T_0 and at 111 T_0."""
-    for first in range(1, 21):
-        schedule = jax.jit(S.cosine_restarts(first, t_mul=t_mul))
+    for first in (1, 2, 3, 7, 20):
+        schedule = S.cosine_restarts(first, t_mul=t_mul)
         begin, length, begins = 0, first, []
         while begin <= 2**24 and len(begins) < 40:
             begins.append(begin)
