@@ -25,7 +25,7 @@ _NAMES = {
     "optaxctl._core.controllers": ("Controller", "together"),
     "optaxctl._core.decisions": ("Decision", "decide", "merge"),
     "optaxctl._core.flags": ("Alarm", "Severity", "StopReason"),
-    "optaxctl.host._range_test": ("RangeTest",),
+    "optaxctl.host._found": ("RangeTest",),
     "optaxctl.host.lr_find": ("lr_find",),
     "optaxctl.views._best": ("KeepBest", "keep_best"),
     "optaxctl.views._control": ("Control", "apply_gradients", "control"),

@@ -28,7 +28,7 @@ from optaxctl._core.response import respond as respond
 from optaxctl._core.smoothing import smooth as smooth
 from optaxctl.frontends import linen as linen
 from optaxctl.host import checkpoint as checkpoint, loop as loop
-from optaxctl.host._range_test import RangeTest as RangeTest
+from optaxctl.host._found import RangeTest as RangeTest
 from optaxctl.host.lr_find import lr_find as lr_find
 from optaxctl.views._best import KeepBest as KeepBest, keep_best as keep_best
 from optaxctl.views._control import (

@@ -10,7 +10,7 @@ import optax
 
 from optaxctl._core import checks
 from optaxctl._core.types import F32, Flag
-from optaxctl.host._range_test import RangeTest
+from optaxctl.host._found import RangeTest
 from optaxctl.host._suggest import judge, suggest
 from optaxctl.views._inject import with_extra_args
 

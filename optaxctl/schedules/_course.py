@@ -74,6 +74,12 @@ def split(step: Any, steps: Any) -> tuple[Any, Any]:
     return jax.lax.div(step, steps), jax.lax.rem(step, steps)
 
 
+def periods(step: Any, steps: Any, *, staircase: bool) -> Any:
+    """Returns how often `steps` go into a clean step, with or without the fraction."""
+    times, rest = split(step, steps)
+    return times if staircase else times + rest / steps
+
+
 def passed(step: Any, points: Any) -> Any:
     """Returns how many of `points` are at or before the step."""
     points = jnp.reshape(points, (1,) * step.ndim + (-1,))

@@ -3,7 +3,7 @@
 from typing import Any
 
 from optaxctl._core import checks
-from optaxctl.schedules._course import Schedule, closed_form, split, whole
+from optaxctl.schedules._course import Schedule, closed_form, periods, whole
 from optaxctl.schedules._geometric import geometric
 
 
@@ -53,9 +53,7 @@ def exponential(
 
     @closed_form
     def course(step: Any) -> Any:
-        times, rest = split(step, transition_steps)
-        if not staircase:
-            times = times + rest / transition_steps
+        times = periods(step, transition_steps, staircase=staircase)
         return geometric(init_value, decay_rate, times)
 
     return course

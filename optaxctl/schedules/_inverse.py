@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from optaxctl._core import checks
-from optaxctl.schedules._course import Schedule, closed_form, split, whole
+from optaxctl.schedules._course import Schedule, closed_form, periods, whole
 
 
 def inverse_sqrt(
@@ -106,9 +106,7 @@ def inverse_time(
 
     @closed_form
     def course(step: Any) -> Any:
-        time, rest = split(step, decay_steps)
-        if not staircase:
-            time = time + rest / decay_steps
+        time = periods(step, decay_steps, staircase=staircase)
         return jnp.float32(init_value) / (1 + decay_rate * time)
 
     return course
