@@ -1,6 +1,7 @@
 """Epochs, examples, tokens and shares of a run as optimizer steps."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from optaxctl._core import checks
 
@@ -91,7 +92,8 @@ class Units:
         return self._round("share", share, self._need("total_steps", "fraction"))
 
     def _round(self, name: str, length: float, steps: int, per: int = 1) -> int:
-        checks.at_least(0, "schedules.Units", **{name: length})
+        arguments: dict[str, Any] = {name: length}
+        checks.at_least(0, "schedules.Units", **arguments)
         return round(length * steps / per)
 
     def _need(self, attribute: str, conversion: str) -> int:
