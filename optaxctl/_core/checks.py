@@ -28,7 +28,7 @@ def number(who: str, *, several: bool = False, **arguments: Any) -> None:
     for name, value in arguments.items():
         try:
             # A Python int may be too long for any array; it is a number all the same.
-            kind = np.dtype(int) if isinstance(value, int) else jnp.result_type(value)
+            kind = int if _is_int(value) else jnp.result_type(value)
             real = np.issubdtype(kind, np.integer) or jnp.issubdtype(kind, jnp.floating)
             ok = value is not None and real and (several or np.ndim(value) == 0)
         except (TypeError, ValueError):
@@ -85,7 +85,7 @@ def count(who: str, *, low: int = 1, **arguments: Any) -> None:
     """Requires every argument to be a whole number >= `low`."""
     number(who, **arguments)
     for name, value in arguments.items():
-        kind = int if isinstance(value, int) else jnp.result_type(value)
+        kind = int if _is_int(value) else jnp.result_type(value)
         whole = np.issubdtype(kind, np.integer)
         require(whole, who, name, value, f"a whole number >= {low}")
         require(value >= low, who, name, value, f">= {low}")
@@ -150,6 +150,10 @@ def closest(name: str, known: Iterable[str]) -> str | None:
 
 def _finite(value: Any) -> Any:
     return isinstance(value, Tracer) or abs(value) <= _LARGEST
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_sequence(values: Any) -> bool:

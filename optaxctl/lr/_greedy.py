@@ -57,8 +57,7 @@ def greedy(
     the scale is 1 again. A wish that a bound refuses changes nothing and costs nothing.
 
     A raise needs many gains over the best of the run, which a noisy loss seldom gives:
-    smooth it with `window`. The gain over a schedule is small where the rate is tuned,
-    and large where it is far too low.
+    smooth it with `window`.
 
     Args:
       updates: Updates in a row before a change, >= 1. Transformers' `patience=n` is

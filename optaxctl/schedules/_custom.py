@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from optaxctl._core import checks
-from optaxctl.schedules._course import Schedule, check_schedule, closed_form
+from optaxctl.schedules._course import Schedule, check_schedule, closed_form, whole
 from optaxctl.schedules._geometric import bounded
 
 
@@ -81,6 +81,7 @@ def multiplicative(
     """
     check_schedule("schedules.multiplicative", function=function)
     checks.count("schedules.multiplicative", total_steps=total_steps)
+    total_steps = whole(total_steps)
     checks.finite("schedules.multiplicative", init_value=init_value)
     factors = jax.vmap(lambda step: jnp.asarray(function(step), jnp.float32))
     products = bounded(jnp.cumprod(factors(jnp.arange(1, total_steps + 1))))

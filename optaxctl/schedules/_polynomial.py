@@ -76,5 +76,5 @@ def polynomial(
 def _prolonged(step: Any, steps: Any) -> Progress:
     missing = split(steps - split(step, steps)[1], steps)[1]  # to the next multiple
     missing = jnp.where(step == 0, steps, missing).astype(jnp.float32)
-    whole = step.astype(jnp.float32) + missing
-    return Progress(step.astype(jnp.float32) / whole, missing / whole)
+    length = step.astype(jnp.float32) + missing
+    return Progress(step.astype(jnp.float32) / length, missing / length)

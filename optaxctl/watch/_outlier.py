@@ -40,8 +40,8 @@ def outlier(
     window. A NaN or infinite value raises no alarm, which is the work of
     `watch.nonfinite`, and is not remembered.
 
-    `watch.spike` is awake from the second value on and has fewer false alarms; this one
-    is for those who want the rule that they know.
+    `watch.spike` is awake from the second value on and judges logarithms; this one is
+    for those who want the rule that they know.
 
     Args:
       threshold: How many deviations above the mean are too many, > 0.
@@ -94,7 +94,8 @@ def outlier(
         usual = spread(last, ddof=ddof)
         std = jnp.maximum(usual.std, eps)
         limit = usual.mean + jnp.asarray(threshold, jnp.float32) * std
-        ready = jnp.isfinite(x) & (usual.seen >= min_updates)
+        # Values of both signs may lie further apart than a float32 can say.
+        ready = jnp.isfinite(x) & jnp.isfinite(limit) & (usual.seen >= min_updates)
         alarm = jnp.where(ready & (x > limit), bit, 0)
         z = (x - usual.mean) / jnp.maximum(std, jnp.finfo(jnp.float32).tiny)
         return decide(alarm=alarm), OutlierState(values, jnp.where(ready, z, 0))

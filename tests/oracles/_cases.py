@@ -77,7 +77,10 @@ def settle(
     table = config.stash.setdefault(TABLE, {})
     failures = []
     for case in cases:
-        verdict = judge(case)
+        try:
+            verdict = judge(case)
+        except Exception as error:  # One case must not hide the others from the table.
+            verdict = unproven(f"{type(error).__name__}: {error}")
         table.setdefault(case.library, Counter())[verdict] += 1
         if verdict.outcome not in OUTCOMES:
             failures.append(f"{case.name}: {verdict.reason}")

@@ -42,8 +42,11 @@ def test_schedules_follow_the_library(
 def judge(case: Case) -> Verdict:
     if not case.expected["lr"]:
         return Verdict("not applicable", "the constructor raises")
-    if (verdict := refused(case)) is not None:
-        return verdict
+    if (reason := refused(case)) is not None:
+        first = next(runs(case)).config
+        with pytest.raises(ValueError, match="must be"):
+            LIBRARIES[case.library](first)
+        return Verdict("differs", reason)
     steps = times(case)
     verdicts = [judge_run(case, run, steps) for run in runs(case)]
     return max(verdicts, key=lambda verdict: (verdict != MATCHED, verdict))
@@ -124,14 +127,17 @@ def close(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.allclose(a, b, rtol=0, atol=TOLERANCE * np.abs(b).max()))
 
 
-def refused(case: Case) -> Verdict | None:
-    """A third phase that would begin after the end of the run."""
-    early = case.config.get("pct_start", 0.3) <= 0.5
-    if early or not case.config.get("three_phase"):
-        return None
-    with pytest.raises(ValueError, match="pct_start"):
-        LIBRARIES[case.library](case.config)
-    return Verdict("differs", "a third phase that never begins is refused here")
+def refused(case: Case) -> str | None:
+    """Why a configuration that the library takes is a `ValueError` here."""
+    late = case.config.get("pct_start", 0.3) > 0.5
+    if late and case.config.get("three_phase"):
+        return "a third phase that never begins is refused here"
+    lengths = {"LinearLR": "total_iters", "PolynomialLR": "total_iters"}
+    lengths |= {"CosineAnnealingLR": "T_max"}
+    length = lengths.get(case.config.get("scheduler", ""))
+    if length and case.config.get(length) == 0:
+        return "a way of no steps is refused here"
+    return None
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.1, 1.0])
@@ -196,3 +202,10 @@ def test_what_torch_gets_wrong_is_known(
     verdict = judge(case)
     assert verdict.outcome == "differs"
     assert reason in verdict.reason
+
+
+@pytest.mark.parametrize("name", ["LinearLR", "PolynomialLR"])
+def test_a_way_of_no_steps_is_refused(name: str) -> None:
+    config = {"scheduler": name, "total_iters": 0, "optimizer": {"lr": 0.1}}
+    verdict = judge(Case("torch", "made up", config, {}, {"lr": [0.1] * 5}))
+    assert verdict == Verdict("differs", "a way of no steps is refused here")

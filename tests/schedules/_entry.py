@@ -66,8 +66,18 @@ def _open(value: Any, kind: str) -> Any:
     return value
 
 
-COUNT = (0, -1, 2.5, 1e6, float("nan"), 2**31, np.ones(2, int))  # no count of steps
-COUNT0 = COUNT[1:]  # nor one that may be 0
+# What is no count of steps, no count that may be 0, and no number.
+COUNT = (
+    0,
+    -1,
+    2.5,
+    1e6,
+    float("nan"),
+    2**31,
+    True,
+    np.ones(2, int),
+)
+COUNT0 = COUNT[1:]
 NUMBER = (
     float("nan"),
     float("inf"),
@@ -75,9 +85,10 @@ NUMBER = (
     None,
     1e39,
     10**60,
+    True,
     1j,
     np.ones(2),
-)  # no number
+)
 ENDS = {"init_value": (0.0, 0.25, 2.0), "end_value": (0.0, 0.25, 1.5)}
 NO_ENDS = {"init_value": NUMBER, "end_value": NUMBER}
 NO_SHAPE = ("sine", None)

@@ -20,10 +20,12 @@ MOST = np.finfo(np.float32).max
 def test_whole_powers_of_one_step_are_finite(power: float, steps: int) -> None:
     """XLA may take (x/n)^p of a scalar as x^p / n^p, which is inf/inf."""
     falls = S.polynomial(steps, power=power)
+    prolonged = S.polynomial(steps, power=power, cycle=True)
     shaped = S.cooldown(S.constant(), 0, steps, shape=lambda done: 1 - done**power)
     for at in (0, 1, steps // 2, steps - 1):
         expected = references.polynomial(at, steps, power)
         assert falls(at) == pytest.approx(expected, rel=1e-4, abs=1e-7)
+        assert prolonged(at) == pytest.approx(expected, rel=1e-4, abs=1e-7)
         assert shaped(at) == pytest.approx(
             1 - (at / steps) ** power, rel=1e-4, abs=1e-6
         )
@@ -112,6 +114,11 @@ def test_narrow_traced_counts_do_not_wrap(dtype: Any) -> None:
     grown = jax.vmap(lambda m: S.cosine_restarts(20, t_mul=m)(59))
     expected = [references.cosine_restarts(59, 20, t_mul=m) for m in (2, 3)]
     np.testing.assert_allclose(grown(jnp.asarray([2, 3], dtype)), expected, atol=1e-6)
+
+
+def test_a_narrow_table_has_its_last_product() -> None:
+    halves = S.multiplicative(lambda step: 0.5, np.uint8(255))
+    assert halves(100) == 0.5**100
 
 
 def test_the_sum_of_huge_counts_does_not_wrap() -> None:

@@ -54,6 +54,14 @@ def test_a_tie_is_no_outlier_and_a_constant_has_no_spread() -> None:
     np.testing.assert_array_equal(np.flatnonzero(alarms), [3])
 
 
+def test_values_too_far_apart_for_float32_leave_a_true_gauge() -> None:
+    losses = np.array([3e38, -3e38, 3e38, -3e38, 1.0, 2.0], np.float32)
+    how = {"window": 4, "min_updates": 2, "ddof": 1, "eps": 0.0}
+    result = replayed(losses, threshold=2.0, **how)
+    assert np.all(np.isfinite(result.gauges["z"]))
+    assert not np.any(result.decisions.alarm)
+
+
 def test_story() -> None:
     """One NaN blinds no one: the spike after it is seen; a new level is accepted."""
     losses = 2 + 0.01 * np.sin(np.arange(400, dtype=np.float32))
