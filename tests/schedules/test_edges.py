@@ -117,7 +117,8 @@ def test_narrow_traced_counts_do_not_wrap(dtype: Any) -> None:
 
 
 def test_a_narrow_table_has_its_last_product() -> None:
-    halves = S.multiplicative(lambda step: 0.5, np.uint8(255))
+    narrow: Any = np.uint8(255)
+    halves = S.multiplicative(lambda step: 0.5, narrow)
     assert halves(100) == 0.5**100
 
 
