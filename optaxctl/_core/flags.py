@@ -30,6 +30,10 @@ class Alarm(enum.IntFlag):
     SIGNAL_SPIKE = 1 << 5
     OUT_OF_DOMAIN = 1 << 6
     INVALID_DECISION = 1 << 7
+    GRADIENT_EXPLODED = 1 << 8
+    DIVERGENCE = 1 << 9
+    NONFINITE_UPDATE = 1 << 10
+    VANISHING_GRADIENT = 1 << 11
 
 
 ABOUT_CONTROL = Alarm.OUT_OF_DOMAIN | Alarm.INVALID_DECISION
@@ -41,13 +45,14 @@ class StopReason(enum.IntFlag):
 
     PATIENCE = 1 << 0
     NONFINITE = 1 << 1
+    GAVE_UP = 1 << 2
 
 
 _ALARMS = {
     Alarm.NONFINITE_LOSS: (Severity.CRITICAL, "The loss is NaN or infinite."),
     Alarm.NONFINITE_GRADIENT: (
         Severity.CRITICAL,
-        "The gradient norm is NaN or infinite.",
+        "The gradient norm is NaN.",
     ),
     Alarm.NONFINITE_SIGNAL: (Severity.WARNING, "A watched signal is NaN or infinite."),
     Alarm.LOSS_SPIKE: (Severity.WARNING, "The loss is far above its recent values."),
@@ -67,11 +72,28 @@ _ALARMS = {
         Severity.WARNING,
         "A controller asked for a NaN or negative factor, which was ignored.",
     ),
+    Alarm.GRADIENT_EXPLODED: (
+        Severity.CRITICAL,
+        "The gradient norm is beyond 1.8e19, the largest that float32 can square.",
+    ),
+    Alarm.DIVERGENCE: (
+        Severity.CRITICAL,
+        "The loss has been far above its usual values for several steps.",
+    ),
+    Alarm.NONFINITE_UPDATE: (
+        Severity.EMERGENCY,
+        "An update came out NaN or infinite from a finite loss and gradient.",
+    ),
+    Alarm.VANISHING_GRADIENT: (
+        Severity.WARNING,
+        "The gradient norm is far below its usual values.",
+    ),
 }
 
 _REASONS = {
     StopReason.PATIENCE: "The monitored signal stopped improving.",
     StopReason.NONFINITE: "The run kept producing NaN or infinite values.",
+    StopReason.GAVE_UP: "Going back to a healthy state did not help.",
 }
 
 
