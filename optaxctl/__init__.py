@@ -20,7 +20,9 @@ _MODULES = (
 )
 _NAMES = {
     "optaxctl._core.cadence": ("after", "every", "start_at", "when"),
+    "optaxctl._core.persistence": ("lasting",),
     "optaxctl._core.response": ("respond",),
+    "optaxctl._core.rollback": ("rollback",),
     "optaxctl._core.smoothing": ("smooth",),
     "optaxctl._core.controllers": ("Controller", "together"),
     "optaxctl._core.decisions": ("Decision", "decide", "merge"),
@@ -36,6 +38,7 @@ _NAMES = {
     "optaxctl.views._replay": ("Replay", "replay"),
     "optaxctl.views._schedule": ("as_schedule",),
     "optaxctl.views._single": ("clip_by", "scale_by", "skip_if"),
+    "optaxctl.views._snapshots": ("Snapshots",),
     "optaxctl.views._state": ("ControlState",),
 }
 _HOME = {name: home for home, names in _NAMES.items() for name in names}

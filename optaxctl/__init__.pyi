@@ -24,7 +24,9 @@ from optaxctl._core.flags import (
     Severity as Severity,
     StopReason as StopReason,
 )
+from optaxctl._core.persistence import lasting as lasting
 from optaxctl._core.response import respond as respond
+from optaxctl._core.rollback import rollback as rollback
 from optaxctl._core.smoothing import smooth as smooth
 from optaxctl.frontends import linen as linen
 from optaxctl.host import checkpoint as checkpoint, loop as loop
@@ -51,6 +53,7 @@ from optaxctl.views._single import (
     scale_by as scale_by,
     skip_if as skip_if,
 )
+from optaxctl.views._snapshots import Snapshots as Snapshots
 from optaxctl.views._state import ControlState as ControlState
 
 __all__: list[str]

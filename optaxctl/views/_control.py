@@ -11,12 +11,13 @@ import optax.contrib
 from optaxctl._core.cadence import fresh_only
 from optaxctl._core.controllers import Controller, shape
 from optaxctl._core.packing import Layout
-from optaxctl._core.types import F32
+from optaxctl._core.types import F32, I32, Flag
 from optaxctl.views._actuate import freeze, gate
 from optaxctl.views._inject import Injected, with_extra_args
-from optaxctl.views._measure import Loop
+from optaxctl.views._measure import Loop, Orders
 from optaxctl.views._signals import COMPUTED
-from optaxctl.views._state import ControlState
+from optaxctl.views._snapshots import Snapshots, filed, flown, restored
+from optaxctl.views._state import ControlState, flying
 
 Params = Any
 Schedule = Callable[[Any], Any]
@@ -55,6 +56,7 @@ def control(
     observed: Sequence[str] = (),
     record: Sequence[str] = (),
     learning_rate: float | Schedule | None = None,
+    snapshots: Snapshots | None = None,
     axis_name: str | None = None,
 ) -> Control:
     """Wraps an optimizer so that a controller decides what each step does.
@@ -68,9 +70,13 @@ def control(
 
     A NaN `clip_norm` and a NaN or negative `lr_scale` are ignored, with the alarm
     `INVALID_DECISION`; so is a non-finite knob, and a schedule that is not finite keeps
-    its last value. `rewind` and `stop` change nothing here: they are carried out of
-    the step for the loop to answer, `stop` latched. Controllers see every step,
-    refused ones too.
+    its last value. `stop` changes nothing here: it is carried out of the step, latched,
+    for the loop to answer. So is `rewind` unless there are `snapshots`: then the step
+    is refused, and parameters and state become those of a snapshot, bit for bit. With
+    `apply_gradients` they do so in this step. With plain updates this one is -p and the
+    next is the snapshot, whatever its gradient; that one is counted as refused, and it
+    needs `control` outermost and finite parameters. Controllers see every step but
+    that, refused ones too.
 
     Signals. Computed here: `grad_norm` (before clipping), `step` (calls so far),
     `accepted` (calls not refused), and `learning_rate` (before `lr_scale`) where it is
@@ -89,6 +95,8 @@ def control(
         accepted steps, so that it can be read, also as a signal; `inner` does not see
         it. Not with `inject`, which knows the rate, nor around `MultiSteps`, whose
         schedules count other steps.
+      snapshots: How often to keep a healthy state on the device to go back to, and how
+        many; needs `params` in every update.
       axis_name: The axis of `shard_map` over which signals are averaged and the
         squares of sharded gradients summed. Under `check_vma=False` JAX cannot tell
         shards from copies: reduce the gradients first.
@@ -124,6 +132,7 @@ def control(
         injected=injected,
         rate=_as_schedule(learning_rate),
         axis_name=axis_name,
+        snapshots=snapshots,
     )
     layout = Layout(jax.eval_shape(loop.start))
     fields, _ = shape(loop.controller)
@@ -139,24 +148,39 @@ def control(
         state = build(values).init(params)
         if "lr_scale" in fields:
             _refuse_rivals(state, owned="learning_rate" in values)
-        return ControlState(layout, *layout.pack(content), state)
+        slots = snapshots.fill(params, state) if snapshots else None
+        return ControlState(layout, *layout.pack(content), state, slots)
+
+    def move(
+        orders: Orders, updates: Any, inner: Any, params: Any, extra: Any, apply: bool
+    ) -> tuple[Any, Any]:
+        if injected and injected.frozen is not None:
+            out, inner = freeze(injected, orders, updates, inner, params, extra)
+            return optax.apply_updates(params, out) if apply else out, inner
+        tx = build(orders.hyperparams)
+        return gate(tx, orders, updates, inner, params, extra, apply=apply)
 
     def run(
         updates: Any, state: ControlState, params: Params, extra: Any, *, apply: bool
     ) -> tuple[Any, ControlState]:
-        orders, content = loop.turn(updates, state.content(), extra)
-        if injected and injected.frozen is not None:
-            out, inner_state = freeze(
-                injected, orders, updates, state.inner, params, extra
-            )
-            out = optax.apply_updates(params, out) if apply else out
-        else:
-            tx = build(orders.hyperparams)
-            out, inner_state = gate(
-                tx, orders, updates, state.inner, params, extra, apply=apply
-            )
-        packed = layout.pack(content, state.i32[0])
-        return out, ControlState(layout, *packed, inner_state)
+        inner, slots = state.inner, state.snapshots or ()
+
+        def file(take: Flag, newest: I32) -> Flag:
+            nonlocal slots
+            slots, broken = filed(take, newest, slots, params, inner)
+            return broken
+
+        orders, content = loop.turn(updates, state.content(), extra, file)
+        back, landing, newest = orders.back, orders.landing, orders.newest
+        if snapshots:
+            inner = restored(back, newest, slots, inner, 1)
+        if snapshots and apply:
+            params = restored(back | landing, newest, slots, params, 0)
+        out, inner = move(orders, updates, inner, params, extra, apply)
+        if snapshots and not apply:
+            out = flown(back, landing, newest, slots, out, params)
+        packed = layout.pack(flying(content, back & (not apply)), state.i32[0])
+        return out, ControlState(layout, *packed, inner, slots or None)
 
     return Control(init, _Step(run))
 

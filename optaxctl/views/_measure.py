@@ -8,10 +8,21 @@ import jax
 import jax.numpy as jnp
 
 from optaxctl._core.controllers import Controller, read
-from optaxctl._core.types import F32, Flag
+from optaxctl._core.decisions import Decision
+from optaxctl._core.flags import ABOUT_CONTROL, Alarm
+from optaxctl._core.types import F32, I32, Flag
 from optaxctl.views._inject import Injected
 from optaxctl.views._signals import gradient_norm, handed_over
-from optaxctl.views._state import Content, Hyperparameter, advance, initial, invalid
+from optaxctl.views._snapshots import Health, Snapshots
+from optaxctl.views._state import (
+    Content,
+    Hyperparameter,
+    asked,
+    counted,
+    initial,
+    invalid,
+    landed,
+)
 
 
 class Orders(NamedTuple):
@@ -21,6 +32,9 @@ class Orders(NamedTuple):
     clip: F32  # factor for the gradients
     scale: F32  # factor for the updates
     hyperparams: dict[str, F32]  # in force, scales and knobs included
+    back: Flag  # go back to the snapshot in slot `newest`
+    landing: Flag  # only set the parameters: the step before has gone back
+    newest: I32
 
 
 @dataclass(frozen=True)
@@ -34,6 +48,7 @@ class Loop:
       injected: The owner of the hyper-parameters, if it is control.
       rate: The schedule of a ready-made optimizer, if it was given.
       axis_name: The mesh axis over which to reduce, if any.
+      snapshots: When to take them, if at all.
     """
 
     controller: Controller
@@ -42,6 +57,7 @@ class Loop:
     injected: Injected | None
     rate: Callable[[Any], Any] | None
     axis_name: str | None
+    snapshots: Snapshots | None
 
     @property
     def measured(self) -> list[str]:
@@ -58,14 +74,22 @@ class Loop:
             measured=self.measured,
             observed=self.observed,
             hyperparams={n: jnp.where(jnp.isfinite(v), v, 0) for n, v in rules.items()},
+            snapshots=self.snapshots,
         )
         known = self._known_rate(content) if "learning_rate" in self.measured else {}
         return content._replace(signals={**content.signals, **known})
 
     def turn(
-        self, updates: Any, content: Content, extra: Mapping[str, Any]
+        self,
+        updates: Any,
+        content: Content,
+        extra: Mapping[str, Any],
+        file: Callable[[Flag, I32], Flag],
     ) -> tuple[Orders, Content]:
-        """Measures, asks and counts one step."""
+        """Measures, asks and counts one step.
+
+        `file` takes a snapshot, if told to, in a slot, and tells whether it is broken.
+        """
         given = handed_over(extra, self.axis_name)
         if clash := sorted(given.keys() & set(self.observed)):
             raise TypeError(
@@ -86,9 +110,13 @@ class Loop:
         }
         for name in self.record:
             signals[name] = read(signals, name, "control(record=...)")
-        decision, new = advance(
+        decision, state = asked(
             content, self.controller, signals, alarm=invalid(broken)
         )
+        health = content.health
+        if self.snapshots and health is not None:
+            decision, health = self._filed(self.snapshots, decision, health, file)
+        new = counted(content, self.controller, signals, decision, state)
 
         ok = ~jnp.asarray(decision.skip)
         clips = norm > decision.clip_norm
@@ -102,7 +130,35 @@ class Loop:
             force["learning_rate"] *= scale
             scale = jnp.ones((), jnp.float32)
         new = new._replace(clipped=new.clipped + (ok & clips).astype(jnp.int32))
-        return Orders(ok, clip, scale, force), new
+        if content.health is None or health is None:
+            no = jnp.zeros((), jnp.bool_)
+            return Orders(ok, clip, scale, force, no, no, jnp.int32(0)), new
+        # A step that lands has a gradient that was taken at 0: nothing of it counts.
+        landing = content.health.landing
+        held = lambda n, o: jnp.where(landing, o, n)
+        new = jax.tree.map(held, new._replace(health=health), landed(content))
+        back = jnp.asarray(new.decision.rewind)
+        ok &= ~landing
+        return Orders(ok, clip, scale, force, back, landing, health.newest), new
+
+    def _filed(
+        self,
+        snapshots: Snapshots,
+        decision: Decision,
+        health: Health,
+        file: Callable[[Flag, I32], Flag],
+    ) -> tuple[Decision, Health]:
+        """Takes a snapshot if it is time, and goes back if that shows a need."""
+        told = (decision.alarm & ~int(ABOUT_CONTROL)) != 0
+        healthy = ~told & ~decision.skip & ~decision.rewind & ~health.landing
+        take, health = snapshots.due(healthy, health)
+        broken = file(take, health.newest)
+        alarm = jnp.where(broken, jnp.int32(Alarm.NONFINITE_UPDATE), 0)
+        back = decision.rewind | broken
+        decision = decision._replace(
+            rewind=back, skip=decision.skip | back, alarm=decision.alarm | alarm
+        )
+        return decision, snapshots.popped(back, health)
 
     def _rules(self, step: Any) -> dict[str, F32]:
         return self.injected.values(step) if self.injected else {}

@@ -5,6 +5,7 @@ import optax
 from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, together
 from optaxctl._core.flags import StopReason
+from optaxctl._core.persistence import lasting
 from optaxctl._core.response import respond
 from optaxctl.clip import zscore
 from optaxctl.views._control import Control, control
@@ -79,6 +80,8 @@ def supervise(
         loss_spike=respond(spike(), skip=True),
         gradient_spike=respond(spike(monitor="grad_norm"), skip=True),
         clip=zscore(),
-        give_up=respond(nonfinite(updates=give_up_updates), stop=StopReason.NONFINITE),
+        give_up=respond(
+            lasting(give_up_updates, nonfinite()), stop=StopReason.NONFINITE
+        ),
     )
     return control(inner, controller, axis_name=axis_name)

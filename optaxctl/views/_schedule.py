@@ -11,7 +11,7 @@ from optaxctl._core.controllers import Controller, restricted
 from optaxctl._core.packing import Layout
 from optaxctl._core.types import F32
 from optaxctl.views._signals import handed_over
-from optaxctl.views._state import Content, ControlState, advance, initial
+from optaxctl.views._state import Content, ControlState, asked, counted, initial
 
 
 class _ControlledSchedule:
@@ -52,7 +52,8 @@ class _ControlledSchedule:
             "learning_rate": rate,
             **handed_over(extra, None),
         }
-        decision, content = advance(content, self._controller, signals)
+        decision, new = asked(content, self._controller, signals)
+        content = counted(content, self._controller, signals, decision, new)
         return rate * decision.lr_scale, content
 
 

@@ -12,6 +12,7 @@ from optaxctl._core.decisions import Decision, moved
 from optaxctl._core.flags import Alarm
 from optaxctl._core.packing import Layout
 from optaxctl._core.types import F32, I32, Flag
+from optaxctl.views._snapshots import Health, Slots, Snapshots
 
 
 class Observed(NamedTuple):
@@ -45,6 +46,7 @@ class Content(NamedTuple):
     hyperparams: dict[str, Hyperparameter]
     gauges: dict[str, Any]
     controller: State
+    health: Health | None  # where there are snapshots
 
 
 class ControlState(NamedTuple):
@@ -57,6 +59,7 @@ class ControlState(NamedTuple):
     f32: jax.Array
     i32: jax.Array
     inner: Any
+    snapshots: Slots | None = None
 
     def arrays(self) -> tuple[jax.Array, jax.Array]:
         """Returns the packed arrays, out of the variables that NNX keeps them in."""
@@ -73,6 +76,7 @@ def initial(
     measured: Iterable[str],
     observed: Iterable[str] = (),
     hyperparams: Mapping[str, F32] | None = None,
+    snapshots: Snapshots | None = None,
 ) -> Content:
     """Returns the content before the first step."""
     state = controller.init()
@@ -102,18 +106,29 @@ def initial(
         },
         gauges=dict(controller.gauges(state)),
         controller=state,
+        health=snapshots.start() if snapshots else None,
     )
 
 
-def advance(
+def asked(
     content: Content, controller: Controller, signals: Signals, *, alarm: I32 | int = 0
-) -> tuple[Decision, Content]:
-    """Asks the controller, and counts the step; `alarm` joins what it raises."""
+) -> tuple[Decision, State]:
+    """Asks the controller; `alarm` joins what it raises."""
     decision, state = controller.update(signals, content.controller)
     decision = _valid(decision)
-    decision = decision._replace(alarm=decision.alarm | alarm)
+    return decision._replace(alarm=decision.alarm | alarm), state
+
+
+def counted(
+    content: Content,
+    controller: Controller,
+    signals: Signals,
+    decision: Decision,
+    state: State,
+) -> Content:
+    """Returns the content after a step that was decided so."""
     ok = ~jnp.asarray(decision.skip)
-    new = Content(
+    return Content(
         step=increment(content.step),
         accepted=jnp.where(ok, increment(content.accepted), content.accepted),
         refused=jnp.where(ok, content.refused, increment(content.refused)),
@@ -130,8 +145,25 @@ def advance(
         hyperparams=content.hyperparams,
         gauges=dict(controller.gauges(state)),
         controller=state,
+        health=content.health,
     )
-    return decision, new
+
+
+def landed(content: Content) -> Content:
+    """Counts a step that only sets parameters: it measured nothing worth knowing."""
+    no = jnp.zeros((), jnp.bool_)
+    return content._replace(
+        step=increment(content.step),
+        refused=increment(content.refused),
+        decision=content.decision._replace(skip=~no, rewind=no),
+    )
+
+
+def flying(content: Content, away: Flag) -> Content:
+    """Notes, where there are snapshots, that the next step must land on one."""
+    if content.health is None:
+        return content
+    return content._replace(health=content.health._replace(landing=away))
 
 
 def states(tree: Any) -> list[ControlState]:
@@ -154,7 +186,7 @@ def write(tree: Any, values: Callable[[Layout], dict[str, Any]]) -> Any:
         f32, i32 = state.layout.write(*state.arrays(), values(state.layout))
         inner = jax.tree.map(visit, state.inner, is_leaf=_is_state)
         if not hasattr(state.f32, "set_value"):
-            return ControlState(state.layout, f32, i32, inner)
+            return state._replace(f32=f32, i32=i32, inner=inner)
         state.f32.set_value(f32)
         state.i32.set_value(i32)
         return state

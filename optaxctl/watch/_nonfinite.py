@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, Signals, read
 from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide
@@ -12,6 +11,7 @@ from optaxctl._core.flags import Alarm
 from optaxctl._core.types import I32
 
 _BITS = {"loss": Alarm.NONFINITE_LOSS, "grad_norm": Alarm.NONFINITE_GRADIENT}
+_INFINITE = {"grad_norm": Alarm.GRADIENT_EXPLODED}
 
 
 class NonfiniteState(NamedTuple):
@@ -21,31 +21,26 @@ class NonfiniteState(NamedTuple):
     total: I32  # all such updates; saturates
 
 
-def nonfinite(
-    *monitors: str,
-    updates: int = 1,
-) -> Controller:
+def nonfinite(*monitors: str) -> Controller:
     """Raises an alarm when a monitored signal is NaN or infinite.
 
-    The alarm is up in the `updates`-th update in a row in which any monitored signal
-    is not finite and in those that follow, and falls with the first update in which
-    all are finite. Its bits name the signals that are not finite in this update.
+    Its bits name the signals that are not finite in this update; it falls with the
+    first update in which all are finite. Around it, `lasting` waits for several such
+    updates in a row.
 
-    A gradient norm is infinite too when the squares of finite gradients overflow
-    float32, that is from a norm of 1.8e19 on: exploded rather than NaN, and as little
-    use to an optimizer.
+    A gradient norm is infinite when a gradient is, and also when the squares of finite
+    gradients overflow float32, from a norm of 1.8e19 on. Both are reported as exploded
+    and not as NaN, and neither is of any use to an optimizer. To tell them apart would
+    take a second, scaled norm, which costs a kernel for every tensor.
 
     Args:
       *monitors: The signals to read; `loss` and `grad_norm` if none is given.
-      updates: Updates in a row before the alarm, >= 1.
 
     Returns:
       A controller that moves only `alarm`: `NONFINITE_LOSS` for `loss`,
-      `NONFINITE_GRADIENT` for `grad_norm`, `NONFINITE_SIGNAL` for any other. Gauges:
+      `NONFINITE_GRADIENT` for a `grad_norm` that is NaN and `GRADIENT_EXPLODED` for
+      one that is infinite, `NONFINITE_SIGNAL` for any other signal. Gauges:
       `consecutive` and `total`, in updates.
-
-    Raises:
-      ValueError: If `updates` is not a whole number >= 1.
 
     Example:
       >>> import optaxctl as octl
@@ -55,7 +50,6 @@ def nonfinite(
       'NONFINITE_LOSS'
     """
     who = "watch.nonfinite"
-    checks.count(who, updates=updates)
     names = monitors or ("loss", "grad_norm")
 
     def init() -> NonfiniteState:
@@ -68,14 +62,16 @@ def nonfinite(
     ) -> tuple[Decision, NonfiniteState]:
         bits = jnp.zeros((), jnp.int32)
         for name in names:
-            bad = ~jnp.isfinite(read(signals, name, who))
-            bit = int(_BITS.get(name, Alarm.NONFINITE_SIGNAL))
-            bits |= jnp.where(bad, bit, 0)
+            x = read(signals, name, who)
+            bit = _BITS.get(name, Alarm.NONFINITE_SIGNAL)
+            infinite = int(_INFINITE.get(name, bit))
+            bits |= jnp.where(jnp.isnan(x), int(bit), 0)
+            bits |= jnp.where(jnp.isinf(x), infinite, 0)
         broken = bits != 0
-        consecutive = jnp.where(broken, increment(state.consecutive), 0)
-        total = jnp.where(broken, increment(state.total), state.total)
-        alarm = jnp.where(consecutive >= updates, bits, 0)
-        return decide(alarm=alarm), NonfiniteState(consecutive, total)
+        return decide(alarm=bits), NonfiniteState(
+            consecutive=jnp.where(broken, increment(state.consecutive), 0),
+            total=jnp.where(broken, increment(state.total), state.total),
+        )
 
     def gauges(state: NonfiniteState) -> dict[str, Any]:
         return {"consecutive": state.consecutive, "total": state.total}

@@ -39,6 +39,18 @@ def optimizers() -> dict[str, Optimizer]:
     }
 
 
+def with_snapshots() -> dict[str, Optimizer]:
+    """Bare AdamW, and control that can go back within the step."""
+    every = octl.Snapshots(every=1_000)
+    injected = octl.inject(optax.adamw, learning_rate=RATE)
+    return {
+        "bare": _optimizer(optax.adamw(RATE)),
+        "I": _controlled(injected, snapshots=every),
+        "I, applied": _controlled(injected, snapshots=every, apply=True),
+        "A": _controlled(optax.adamw(RATE), snapshots=every, apply=True),
+    }
+
+
 def signals() -> dict[str, jax.Array]:
     """Scalars as a step would hand them over."""
     return {name: jnp.float32(1) for name in ("value", *METRICS)}
@@ -74,8 +86,10 @@ def _controller() -> octl.Controller:
     )
 
 
-def _controlled(inner: Any, *, apply: bool = False) -> Optimizer:
-    tx = octl.control(inner, _controller(), observed=("val_loss",), record=METRICS)
+def _controlled(inner: Any, *, apply: bool = False, **options: Any) -> Optimizer:
+    tx = octl.control(
+        inner, _controller(), observed=("val_loss",), record=METRICS, **options
+    )
     if not apply:
         return _optimizer(tx, controlled=True)
 

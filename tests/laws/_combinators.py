@@ -86,6 +86,27 @@ COMBINATORS = {
         readers={"loss": "watch.spike"},
         last_values=frozenset({"z"}),
     ),
+    "rollback": Example(
+        octl.rollback,
+        {
+            "watcher": octl.watch.nonfinite("loss"),
+            "lr_scale": 0.5,
+            "recover": 6,
+            "refractory": 0,
+            "probation": 4,
+            "tries": 2,
+        },
+        {
+            "watcher": _SPIKE,
+            "lr_scale": 0.25,
+            "recover": 0,
+            "refractory": 2,
+            "probation": 40,
+            "tries": 1,
+        },
+        moves={"alarm", "rewind", "lr_scale", "stop"},
+        readers={"loss": "watch.nonfinite"},
+    ),
     "together": Example(
         octl.together,
         {"controllers": {"stop": _PATIENT, "clip": _CLIP, "watch": _SPIKE}},
