@@ -34,6 +34,7 @@ class Alarm(enum.IntFlag):
     DIVERGENCE = 1 << 9
     NONFINITE_UPDATE = 1 << 10
     VANISHING_GRADIENT = 1 << 11
+    ON_PROBATION = 1 << 12
 
 
 ABOUT_CONTROL = Alarm.OUT_OF_DOMAIN | Alarm.INVALID_DECISION
@@ -66,7 +67,7 @@ _ALARMS = {
     ),
     Alarm.OUT_OF_DOMAIN: (
         Severity.WARNING,
-        'A signal watched on a log scale is not positive; use scale="linear".',
+        'A signal that must be positive is not; for a signed one use scale="linear".',
     ),
     Alarm.INVALID_DECISION: (
         Severity.WARNING,
@@ -87,6 +88,10 @@ _ALARMS = {
     Alarm.VANISHING_GRADIENT: (
         Severity.WARNING,
         "The gradient norm is far below its usual values.",
+    ),
+    Alarm.ON_PROBATION: (
+        Severity.INFO,
+        "The run has gone back, and it is not known yet whether that was enough.",
     ),
 }
 

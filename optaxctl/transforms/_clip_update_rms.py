@@ -114,9 +114,7 @@ def clip_update_rms(
         weight = state.weight + share * (1 - state.weight)
         second = tree.flatten_up_to(optax.tree.get(new, "nu"))
         pairs = zip(leaves, second, strict=True)
-        rms = jnp.stack(
-            [_rms(g, v.astype(jnp.float32) / weight, least) for g, v in pairs]
-        )
+        rms = jnp.stack([_rms(g, jnp.real(v) / weight, least) for g, v in pairs])
         scales = 1 / jnp.maximum(1, rms / most)
         slowed = [
             (u * s).astype(u.dtype)

@@ -14,6 +14,7 @@ from optaxctl._core.types import F32
 _BITS = {"loss": Alarm.LOSS_SPIKE, "grad_norm": Alarm.GRADIENT_SPIKE}
 _PRIOR_VAR = 0.05  # of the logarithm; of (x/x_0) on a linear scale
 _STD_FLOOR = 0.01  # likewise: a change of 1 % is never a spike
+_WINSOR = 3.0
 
 
 def spike_bit(monitor: str) -> int:
@@ -45,9 +46,9 @@ def spike(
     strictly; 0.01 (times |mu| on a linear scale) is part of every sigma. The moments
     start from a prior, the first finite y with a variance of 0.05 (times x_0^2) and the
     weight of ten values, so the alarm is awake from the second update on: most runs
-    that die do so in their first ten steps. An outlier enters the moments cut to 6
+    that die do so in their first ten steps. An outlier enters the moments cut to 3
     sigma, so a lasting change of level is accepted after a while instead of alarming
-    for ever.
+    for ever, and yet some tens of bad steps in a row do not pass for the new usual.
 
     A NaN or infinite value raises no spike, which is the work of `watch.nonfinite`,
     and leaves the moments as they are. On a log scale a value that is not positive
@@ -94,6 +95,7 @@ def spike(
         decay,
         prior_var=lambda y: _PRIOR_VAR * unit(y) ** 2,
         floor=lambda mean: _STD_FLOOR * unit(mean),
+        winsor=_WINSOR,
     )
 
     def init() -> SpikeState:

@@ -30,8 +30,9 @@ def vanishing(
         alarm when n < ratio * r
 
     strictly. A norm far away enters the mean cut to 6 deviations, so a lasting fall is
-    accepted after a while, except for a norm of exactly 0, which enters nothing: dead
-    units stay reported. A NaN or infinite norm raises no alarm and enters nothing.
+    accepted after some 40 updates, with `decay=0.999` some 120. A norm of exactly 0
+    enters nothing: dead units stay reported. A NaN or infinite norm raises no alarm and
+    enters nothing.
 
     Args:
       ratio: The share of the usual norm that is too little, > 0 and < 1.

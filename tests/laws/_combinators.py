@@ -62,6 +62,23 @@ COMBINATORS = {
         moves={"stop", "lr_scale"},
         readers={"loss": "smooth", "val_loss": "stop.patience"},
     ),
+    "lasting": Example(
+        octl.lasting,
+        {
+            "updates": 2,
+            "watcher": octl.watch.excess(1.005, window=2),
+            "within": 4,
+        },
+        {
+            "updates": 3,
+            "watcher": octl.watch.excess(1.005, monitor="val_loss", window=2),
+            "within": None,
+        },
+        moves={"alarm"},
+        readers={"loss": "watch.excess"},
+        last_values=frozenset({"limit"}),
+        sizes=frozenset({"within"}),
+    ),
     "respond": Example(
         octl.respond,
         {
@@ -89,23 +106,32 @@ COMBINATORS = {
     "rollback": Example(
         octl.rollback,
         {
-            "watcher": octl.watch.nonfinite("loss"),
+            "watcher": octl.together(nan=octl.watch.nonfinite("loss"), high=_SPIKE),
+            "monitor": "val_loss",
             "lr_scale": 0.5,
             "recover": 6,
-            "refractory": 0,
+            "refractory": 1,
             "probation": 4,
+            "margin": 1e-3,
             "tries": 2,
         },
         {
             "watcher": _SPIKE,
+            "monitor": "loss",
             "lr_scale": 0.25,
             "recover": 0,
             "refractory": 2,
-            "probation": 40,
-            "tries": 1,
+            "probation": 12,
+            "margin": 50.0,
+            "tries": 3,
         },
-        moves={"alarm", "rewind", "lr_scale", "stop"},
-        readers={"loss": "watch.nonfinite"},
+        moves={"alarm", "skip", "rewind", "lr_scale", "stop"},
+        readers={
+            "loss": "watch.nonfinite",
+            "val_loss": "rollback",
+            "accepted": "rollback",
+        },
+        last_values=frozenset({"z"}),
     ),
     "together": Example(
         octl.together,

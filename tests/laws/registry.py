@@ -1,9 +1,11 @@
 """Every public controller, and what the laws need to know of it."""
 
+from tests.laws._clip import CLIP
 from tests.laws._combinators import COMBINATORS
 from tests.laws._example import Example
 from tests.laws._families import FAMILIES
+from tests.laws._watch import WATCH
 
 __all__ = ["EXAMPLES", "Example"]
 
-EXAMPLES = {**FAMILIES, **COMBINATORS}
+EXAMPLES = {**FAMILIES, **CLIP, **WATCH, **COMBINATORS}

@@ -27,13 +27,14 @@ def resumes_exactly_inside_control(example: Example) -> None:
     """The packed state in an optimizer, in a fresh transformation."""
 
     def step(row: Any, state: Any, tx: Any) -> Any:
-        extra = {n: x for n, x in row.items() if n not in {"grad_norm", *COUNTS}}
+        measured = {"grad_norm", "learning_rate", *COUNTS}
+        extra = {n: x for n, x in row.items() if n not in measured}
         # The gradient is the norm that the tape says.
         updates, state = tx.update(row["grad_norm"][None], state, jnp.zeros(1), **extra)
         return (updates, octl.last_decision(state)), state
 
     def build() -> Any:
-        return octl.control(optax.adam(0.1), example.build())
+        return octl.control(optax.adam(0.1), example.build(), learning_rate=0.1)
 
     def resumed(row: Any, state: Any) -> Any:
         return step(row, state, build())

@@ -33,6 +33,7 @@ def _tape() -> Tape:
         "val_loss": _signal(7.0, 2.0, 30.0, 3),
         "grad_norm": _signal(9.0, 3.0, 90.0, 0),
     }
+    floats["learning_rate"] = np.full_like(floats["loss"], 1e-3)
     step = np.arange(floats["loss"].size, dtype=np.int32)
     healthy = np.isfinite(floats["loss"])
     accepted = np.concatenate([[0], np.cumsum(healthy)[:-1]]).astype(np.int32)

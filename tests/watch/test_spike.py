@@ -30,7 +30,7 @@ def z_scores(xs: Any, *, scale: str, decay: float) -> Any:
         std = np.sqrt(var) + 0.01 * (1 if scale == "log" else abs(mean))
         yield (y - mean) / std
         b = max(1 - decay, 1 / (10 + seen))
-        d = np.clip(y - mean, -6 * std, 6 * std)
+        d = np.clip(y - mean, -3 * std, 3 * std)
         mean, var, seen = mean + b * d, (1 - b) * (var + b * d**2), seen + 1
 
 

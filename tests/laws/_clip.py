@@ -1,0 +1,97 @@
+"""The controllers of `clip`."""
+
+import optaxctl as octl
+from tests.laws._example import Example
+
+CLIP = {
+    "clip.auto": Example(
+        octl.clip.auto,
+        {"deviations": 2.5, "decay": 0.97, "max_norm": 100.0, "prior_norm": None},
+        {"deviations": 4.0, "decay": 0.5, "max_norm": 1.0, "prior_norm": 2.0},
+        moves={"clip_norm"},
+        readers={"grad_norm": "clip.auto"},
+        last_values=frozenset({"limit"}),
+    ),
+    "clip.band": Example(
+        octl.clip.band,
+        {
+            "initial": 2.0,
+            "floor": 0.5,
+            "ceil": 9.0,
+            "factor": 1.5,
+            "updates": 3,
+            "window": 10,
+            "clip_rate": 0.15,
+            "slack": 0.5,
+            "max_adjustments": 20,
+        },
+        {
+            "initial": 4.0,
+            "floor": 1.5,
+            "ceil": 3.0,
+            "factor": 1.2,
+            "updates": 8,
+            "window": 4,
+            "clip_rate": 0.5,
+            "slack": 0.1,
+            "max_adjustments": 2,
+        },
+        moves={"clip_norm"},
+        readers={"grad_norm": "clip.band"},
+        sizes=frozenset({"window"}),
+    ),
+    "clip.zscore": Example(
+        octl.clip.zscore,
+        {
+            "threshold": 2.0,
+            "decay": 0.9,
+            "warmup_updates": 5,
+            "limit": "adaptive",
+            "limit_factor": 1.0,
+            "max_norm": 100.0,
+            "eps": 1e-6,
+        },
+        {
+            "threshold": 3.0,
+            "decay": 0.5,
+            "warmup_updates": 20,
+            "limit": "mean",
+            "limit_factor": 0.9,
+            "max_norm": 1.0,
+            "eps": 10.0,
+        },
+        moves={"clip_norm"},
+        readers={"grad_norm": "clip.zscore"},
+        last_values=frozenset({"limit"}),
+    ),
+    "clip.quantile": Example(
+        octl.clip.quantile,
+        {"level": 0.9, "window": 20, "current": False, "max_norm": 100.0},
+        {"level": 0.5, "window": None, "current": True, "max_norm": 1.0},
+        moves={"clip_norm"},
+        readers={"grad_norm": "clip.quantile"},
+        last_values=frozenset({"limit"}),
+        sizes=frozenset({"window"}),
+    ),
+    "clip.history": Example(
+        octl.clip.history,
+        {
+            "deviations": 2.0,
+            "window": 20,
+            "min_updates": 5,
+            "max_norm": 100.0,
+            "eps": 1e-6,
+        },
+        {
+            "deviations": 3.0,
+            "window": 10,
+            "min_updates": 15,
+            "max_norm": 1.0,
+            "eps": 10.0,
+        },
+        moves={"clip_norm"},
+        readers={"grad_norm": "clip.history"},
+        last_values=frozenset({"limit"}),
+        sizes=frozenset({"window"}),
+    ),
+}
