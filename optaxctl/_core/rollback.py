@@ -2,53 +2,66 @@
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from optaxctl._core import checks
-from optaxctl._core.controllers import Controller, Signals, State
+from optaxctl._core.controllers import Controller, Signals, State, read
 from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide, merge
-from optaxctl._core.flags import ABOUT_CONTROL, StopReason
-from optaxctl._core.types import I32
+from optaxctl._core.flags import ABOUT_CONTROL, Alarm, StopReason
+from optaxctl._core.types import F32, I32, Flag
 
 _LAST = 2**31 - 1
+_KEEP = 0.9  # weight of the past in the running mean of log loss
 
 
 class RollbackState(NamedTuple):
     """State of `rollback`."""
 
+    answered: Flag  # whether the alarm is up and a rewind has answered it
     since: I32  # updates since the last rewind; saturates
+    accepted: I32  # steps that were accepted before it
     tries: I32  # rewinds in this episode
     debt: I32  # what is left of the cuts, in updates that give them back
+    anew: Flag  # whether nothing was measured since the last rewind
+    level: F32  # running mean of log loss, since the last rewind
+    weight: F32  # what it weighs, 1 in the long run
+    before: F32  # the level before the episode
     inner: State
 
 
 def rollback(
     watcher: Controller,
     *,
-    lr_scale: float = 0.5,
+    monitor: str = "loss",
+    lr_scale: float = 0.1,
     recover: int = 1000,
-    refractory: int = 20,
-    probation: int = 100,
-    tries: int = 5,
+    refractory: int = 25,
+    probation: int = 50,
+    margin: float = 0.5,
+    tries: int = 7,
 ) -> Controller:
-    """Answers an alarm by going back and going on with a lower learning rate.
+    """Answers an alarm by going back, and by a lower learning rate if that is no cure.
 
-    An update in which the alarm of `watcher` is up asks for a rewind and cuts the
-    rate. For `refractory` updates after it alarms are not answered, and the watcher
-    starts from nothing, as what it had seen is undone. An alarm that comes back before
-    `probation` updates are over is the next try of the same episode. The k-th try
-    multiplies the rate by
+    When the alarm of `watcher` rises it asks for a rewind, and while the alarm is up it
+    refuses every step. What it goes back to was healthy, so if the alarm stays up, or
+    rises again before a step was accepted, the data are to blame, and refusing them is
+    enough. If it rises again after one, the rate is. So the first rewind changes
+    nothing else, and each further one in the same episode multiplies the rate by
+    `lr_scale`. An alarm that is up `refractory` updates after a rewind is a reason for
+    the next one, to an older snapshot, whatever was accepted.
 
-        lr_scale^(2^(k - 1))
+    A rewind is on probation for `probation` updates, in which the alarm `ON_PROBATION`
+    is up, so that no snapshot is taken. If the running mean of the
+    logarithm of `monitor` then lies more than `margin` above that before the episode,
+    the try has failed and the next one follows; else the episode is over. From then on
+    cuts are given back geometrically, a factor of 1/lr_scale in `recover` updates
+    without an alarm. When `tries` rewinds of an episode did not help, it asks to stop
+    instead of the next one, and goes on asking, and refusing, while the alarm is up.
 
-    so that a rate 1,000 times too high is found in four, and one bad batch costs one
-    factor. When as many tries as `tries` did not help, the next alarm asks to stop, and
-    goes on asking while it is up. Once probation is over the cuts are given back
-    geometrically, a factor of 1/lr_scale in `recover` updates, and tries start anew.
-    Alarms about the control, `OUT_OF_DOMAIN` and `INVALID_DECISION`, are passed on and
-    not answered.
+    A value enters the mean cut to `margin` above it. A NaN, infinite or non-positive
+    one does not, and where there is none a try succeeds without an alarm. Alarms about
+    the control, `OUT_OF_DOMAIN` and `INVALID_DECISION`, are passed on and not answered.
 
     The rewind is carried out by `control(..., snapshots=...)`, or by a loop that reads
     `Reading.rewinds` and restores a checkpoint. It undoes steps, so it needs persistent
@@ -56,14 +69,17 @@ def rollback(
 
     Args:
       watcher: The controller whose alarm is answered.
-      lr_scale: Factor of the first cut in an episode, > 0 and <= 1.
+      monitor: The signal that probation is judged by; a positive one.
+      lr_scale: Factor of a cut, > 0 and <= 1.
       recover: Updates to give a factor of `lr_scale` back in, >= 0.
-      refractory: Updates after a rewind in which no alarm is answered, >= 0.
-      probation: Updates after which a try has succeeded, >= `refractory`.
-      tries: Rewinds in one episode before giving up, >= 1 and <= 15.
+      refractory: Updates after a rewind in which the data may be to blame, >= 1.
+      probation: Updates after which a try is judged, >= 1.
+      margin: What is too much then, in units of log loss, > 0: 0.5 is 1.65 times.
+      tries: Rewinds in one episode before giving up, >= 1.
 
     Returns:
-      A controller that moves `alarm`, `rewind`, `lr_scale` and `stop` (`GAVE_UP`).
+      A controller that moves `alarm`, `skip`, `rewind`, `lr_scale` and `stop`
+      (`GAVE_UP`).
       Gauges beside the watcher's: `tries` and `cut`, the factor in force.
 
     Raises:
@@ -71,42 +87,42 @@ def rollback(
 
     Example:
       >>> import optaxctl as octl
-      >>> c = octl.rollback(octl.watch.nonfinite("loss"), refractory=0)
+      >>> c = octl.rollback(octl.watch.excess(10.0))
       >>> state = c.init()
-      >>> for loss in (1.0, float("nan"), float("nan"), 1.0):
-      ...     decision, state = c.update({"loss": loss}, state)
-      ...     print(bool(decision.rewind), float(decision.lr_scale))
-      False 1.0
-      True 0.5
-      True 0.125
-      False 0.125
+      >>> for accepted, loss in enumerate((1.0, 99.0, 99.0, 1.0, 99.0)):
+      ...     signals = {"loss": loss, "accepted": accepted}
+      ...     decision, state = c.update(signals, state)
+      ...     rate = round(float(decision.lr_scale), 3)
+      ...     print(bool(decision.skip), bool(decision.rewind), rate)
+      False False 1.0
+      True True 1.0
+      True False 1.0
+      False False 1.0
+      True True 0.1
 
     References:
       The practice of large runs: PaLM restarts 100 steps before a spike and goes past
       its batches; OPT-175B and BLOOM also lower the rate. There people do it.
     """
     who = "rollback"
-    checks.above(0, who, lr_scale=lr_scale)
+    checks.above(0, who, lr_scale=lr_scale, margin=margin)
     checks.within(0, 1, who, lr_scale=lr_scale)
-    checks.count(who, low=0, recover=recover, refractory=refractory)
-    checks.count(who, low=0, probation=probation)
-    checks.count(who, tries=tries)
-    checks.within(1, 15, who, tries=tries)
-    checks.require(
-        probation >= refractory,
-        who,
-        "probation",
-        probation,
-        f">= refractory = {refractory}",
-    )
+    checks.count(who, low=0, recover=recover)
+    checks.count(who, refractory=refractory, probation=probation, tries=tries)
     factor = jnp.asarray(lr_scale, jnp.float32)
     unit = jnp.maximum(jnp.asarray(recover, jnp.int32), 1)
 
     def init() -> RollbackState:
         return RollbackState(
+            answered=jnp.zeros((), jnp.bool_),
             since=jnp.full((), _LAST, jnp.int32),
+            accepted=jnp.full((), -1, jnp.int32),
             tries=jnp.zeros((), jnp.int32),
             debt=jnp.zeros((), jnp.int32),
+            anew=jnp.zeros((), jnp.bool_),
+            level=jnp.zeros((), jnp.float32),
+            weight=jnp.zeros((), jnp.float32),
+            before=jnp.full((), jnp.inf, jnp.float32),
             inner=watcher.init(),
         )
 
@@ -114,35 +130,63 @@ def rollback(
         signals: Signals, state: RollbackState
     ) -> tuple[Decision, RollbackState]:
         decision, inner = watcher.update(signals, state.inner)
-        since = increment(state.since)
-        proven = since > probation
-        tried = jnp.where(proven, 0, state.tries)
         up = (decision.alarm & ~int(ABOUT_CONTROL)) != 0
-        asks = up & (since > refractory)
+        since = increment(state.since)
+        x = read(signals, monitor, who)
+        counts = jnp.isfinite(x) & (x > 0) & ~up
+        # What a rewind asks of the mean waits for a value, so that no NaN changes it.
+        starts = counts & state.anew
+        mean = state.level / jnp.maximum(state.weight, 1 - _KEEP)
+        known = jnp.where(state.weight > 0, mean, jnp.inf)
+        before = jnp.where(starts & (state.tries == 1), known, state.before)
+        held = jnp.where(starts, 0, state.weight)
+        y = jnp.log(jnp.where(counts, x, 1))
+        # The first bad values, not yet known as such, must not pass for the level.
+        y = jnp.where(held > 0, jnp.minimum(y, mean + margin), y)
+        weight = jnp.where(counts, _KEEP * held + 1 - _KEEP, state.weight)
+        level = _KEEP * jnp.where(starts, 0, state.level) + (1 - _KEEP) * y
+        level = jnp.where(counts, level, state.level)
+
+        judged = (since >= probation) & counts
+        worse = judged & (state.tries > 0) & (level > (before + margin) * weight)
+        over = judged & ~worse
+        tried = jnp.where(over, 0, state.tries)
+        read(signals, "accepted", who)
+        accepted = jnp.asarray(signals["accepted"], jnp.int32)
+        moved = accepted > state.accepted
+        asks = worse | (up & ((moved & ~state.answered) | (since > refractory)))
         back = asks & (tried < tries)
         paid = jnp.where(recover == 0, 0, jnp.maximum(state.debt - 1, 0))
-        owed = jnp.where(proven & ~up, paid, state.debt)
-        more = jnp.minimum(unit, (_LAST - owed) // 2**15) << tried
+        owed = jnp.where(over, paid, state.debt)
+        more = jnp.where(back & (tried > 0), jnp.minimum(unit, _LAST - owed), 0)
         new = RollbackState(
+            answered=up & (back | (state.answered & ~asks)),
             since=jnp.where(back, 0, since),
-            tries=jnp.where(back, tried + 1, tried),
-            debt=jnp.where(back, owed + more, owed),
-            inner=jax.tree.map(
-                lambda n, o: jnp.where(back, n, o), watcher.init(), inner
-            ),
+            accepted=jnp.where(back, accepted, state.accepted),
+            tries=jnp.where(back, increment(tried), tried),
+            debt=owed + more,
+            anew=back | (state.anew & ~counts),
+            level=level,
+            weight=weight,
+            before=before,
+            inner=inner,
         )
+        waits = new.tries > 0
         answer = decide(
+            alarm=jnp.where(waits, int(Alarm.ON_PROBATION), 0),
+            skip=up | back,
             rewind=back,
-            lr_scale=_cut(new.debt),
+            lr_scale=cut(new.debt),
             stop=jnp.where(asks & ~back, int(StopReason.GAVE_UP), 0),
         )
         return merge(decision, answer), new
 
-    def _cut(debt: I32) -> Any:
+    def cut(debt: I32) -> Any:
         return factor ** (debt.astype(jnp.float32) / unit.astype(jnp.float32))
 
     def gauges(state: RollbackState) -> dict[str, Any]:
-        own = {"tries": state.tries, "cut": _cut(state.debt)}
+        own = {"tries": state.tries, "cut": cut(state.debt)}
         return {**watcher.gauges(state.inner), **own}
 
-    return watcher._replace(init=init, update=update, gauges=gauges, parts={})
+    reads = watcher.signals | {monitor, "accepted"}
+    return Controller(init, update, reads, gauges)

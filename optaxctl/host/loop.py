@@ -75,7 +75,7 @@ def epochs(
       TypeError: If there is no `control` in the carry, or `evaluate` leaves out
         `monitor` or a metric that the controllers wait for.
       ValueError: If an epoch has no batches, the checkpoint does not fit, or a
-        controller asks to rewind, which this loop cannot do.
+        controller asks to rewind in a `control` without snapshots.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, optaxctl as octl
@@ -148,7 +148,7 @@ def epochs(
         began = time.perf_counter()
         stream = iter(batches(n))
         carry = _moved(carry, step(carry, _first(stream, n)))
-        reading = _followed(read(carry))
+        reading = _followed(carry)
         rates = _widened(rates, reading)
         if record:
             record = replace(record, reading=reading, lr_range=rates, carry=carry)
@@ -165,7 +165,7 @@ def epochs(
         _check(metrics, monitor, declared)
         carry = observe(carry, **{name: metrics[name] for name in declared})
         _, kept = keep(metrics[monitor], best_of(pure(carry)), kept)
-        reading = _followed(read(carry))
+        reading = _followed(carry)
         rates = _widened(rates, reading)
         record = describe(n + 1, metrics, time.perf_counter() - began)
         if record.number % save_every == 0:
@@ -201,12 +201,14 @@ def _params(tree: Any) -> Any:
     return tree.params if hasattr(tree, "params") else tree[0]
 
 
-def _followed(reading: Reading) -> Reading:
-    if np.any(reading.rewinds):
+def _followed(carry: Carry) -> Reading:
+    reading = read(carry)
+    in_step = all(state.snapshots is not None for state in states(carry))
+    if np.any(reading.rewinds) and not in_step:
         raise ValueError(
             f"A controller asked to rewind by step {reading.step:,}, which "
-            "`loop.epochs` cannot do. Answer it in a loop of your own, or leave "
-            "`rewind` out of `respond`."
+            "`loop.epochs` cannot do. Let the step do it with "
+            "`control(..., snapshots=octl.Snapshots())`."
         )
     return reading
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import optax
-import optax.contrib
 
 from optaxctl._core.cadence import fresh_only
 from optaxctl._core.controllers import Controller, shape
@@ -15,7 +14,7 @@ from optaxctl._core.types import F32, I32, Flag
 from optaxctl.views._actuate import freeze, gate
 from optaxctl.views._inject import Injected, with_extra_args
 from optaxctl.views._measure import Loop, Orders
-from optaxctl.views._signals import COMPUTED
+from optaxctl.views._refusals import refuse_rivals, validate
 from optaxctl.views._snapshots import Snapshots, filed, flown, restored
 from optaxctl.views._state import ControlState, flying
 
@@ -123,7 +122,7 @@ def control(
       Unlike `optax.apply_if_finite` it never gives in and accepts a NaN, it sees the
       loss, and it reads the gradients once.
     """
-    _validate(inner, controller, observed, record, learning_rate)
+    validate(inner, controller, observed, record, learning_rate)
     injected = inner if isinstance(inner, Injected) else None
     loop = Loop(
         controller=fresh_only(controller, frozenset(observed)),
@@ -147,7 +146,7 @@ def control(
         values = {name: h.value for name, h in content.hyperparams.items()}
         state = build(values).init(params)
         if "lr_scale" in fields:
-            _refuse_rivals(state, owned="learning_rate" in values)
+            refuse_rivals(state, owned="learning_rate" in values)
         slots = snapshots.fill(params, state) if snapshots else None
         return ControlState(layout, *layout.pack(content), state, slots)
 
@@ -164,6 +163,11 @@ def control(
         updates: Any, state: ControlState, params: Params, extra: Any, *, apply: bool
     ) -> tuple[Any, ControlState]:
         inner, slots = state.inner, state.snapshots or ()
+        if snapshots and params is None:
+            raise TypeError(
+                "`control(snapshots=...)` keeps the parameters, so `update` must be "
+                "given them: `tx.update(grads, state, params)`."
+            )
 
         def file(take: Flag, newest: I32) -> Flag:
             nonlocal slots
@@ -230,62 +234,5 @@ def apply_gradients(
     return optax.apply_updates(params, updates), opt_state
 
 
-def _validate(
-    inner: Any, controller: Any, observed: Any, record: Any, learning_rate: Any
-) -> None:
-    if not isinstance(controller, Controller):
-        hint = " Did you forget to call it?" if callable(controller) else ""
-        raise TypeError(
-            f"`control(controller=...)` must be a controller, got {controller!r}.{hint}"
-        )
-    for argument, names in (("observed", observed), ("record", record)):
-        if isinstance(names, str):
-            raise TypeError(
-                f"`control({argument}={names!r})` must be a tuple of names."
-            )
-        if taken := sorted(COMPUTED & set(names)):
-            raise ValueError(
-                f"`control({argument}=...)` names `{taken[0]}`, which is measured here."
-            )
-    if both := sorted(set(observed) & set(record)):
-        raise ValueError(
-            f"`{both[0]}` is in `observed` and in `record`; observed signals are "
-            "always recorded."
-        )
-    rate = learning_rate
-    if isinstance(inner, Injected):
-        if rate is not None:
-            raise ValueError(
-                "`control(learning_rate=...)` is for ready-made optimizers; `inject` "
-                "owns the rate already. Leave it out."
-            )
-        rate = inner.rules.get("learning_rate")
-    follows = "accepted" in controller.signals and "lr_scale" in shape(controller)[0]
-    if callable(rate) and follows:
-        raise ValueError(
-            "Two schedules own the learning rate: the optimizer's and the one in "
-            "`lr.follow`. Make the optimizer's a number."
-        )
-
-
 def _as_schedule(rate: float | Schedule | None) -> Schedule | None:
     return rate if rate is None or callable(rate) else lambda step: rate
-
-
-def _refuse_rivals(state: Any, *, owned: bool) -> None:
-    """Refuses what lives inside the optimizer and cannot bear a scaled update."""
-    rivals: dict[type, str] = {
-        optax.contrib.ReduceLROnPlateauState: "Two controllers own the learning rate: "
-        "`optax.contrib.reduce_on_plateau` inside the optimizer and an `lr.*` around "
-        "it. Take one of them out.",
-    }
-    if not owned:
-        rivals[optax.contrib.ScheduleFreeState] = (
-            "Schedule-free optimizers average in step with their own learning rate, so "
-            "their updates cannot be scaled. Let control own the rate: "
-            "`inject(optax.contrib.schedule_free_adamw, learning_rate=...)`."
-        )
-    kinds = tuple(rivals)
-    for node in jax.tree.leaves(state, is_leaf=lambda x: isinstance(x, kinds)):
-        if isinstance(node, kinds):
-            raise ValueError(rivals[type(node)])

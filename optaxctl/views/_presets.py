@@ -7,10 +7,12 @@ from optaxctl._core.controllers import Controller, together
 from optaxctl._core.flags import StopReason
 from optaxctl._core.persistence import lasting
 from optaxctl._core.response import respond
-from optaxctl.clip import zscore
+from optaxctl._core.rollback import rollback
+from optaxctl.clip import auto
 from optaxctl.views._control import Control, control
 from optaxctl.views._inject import Injected
-from optaxctl.watch import nonfinite, spike
+from optaxctl.views._snapshots import Snapshots
+from optaxctl.watch import excess, nonfinite, spike
 
 
 def guard(*monitors: str) -> Controller:
@@ -38,7 +40,9 @@ def guard(*monitors: str) -> Controller:
 
 def supervise(
     inner: optax.GradientTransformation | Injected,
+    controller: Controller | None = None,
     *,
+    snapshots: Snapshots | None = None,
     give_up_updates: int = 50,
     axis_name: str | None = None,
 ) -> Control:
@@ -47,14 +51,20 @@ def supervise(
     - A step with a NaN or infinite loss or gradient norm is refused.
     - A step whose loss or gradient norm is more than 10 standard deviations above its
       recent past, on a log scale, is refused.
-    - A gradient norm that stands out is clipped, by `clip.zscore`.
-    - After `give_up_updates` non-finite steps in a row it asks to stop.
+    - A gradient norm that stands out is clipped, by `clip.auto`.
+    - With `snapshots`, a loss that has been broken, 4 standard deviations above its
+      past, or 10 times its first value for 5 steps in a row leads to a `rollback`.
+    - After `give_up_updates` non-finite steps in a row, or when going back has not
+      helped five times, it asks to stop.
 
-    A healthy run sees outliers clipped and little else; no learning rate is lowered.
-    For more, compose `control` yourself.
+    A healthy run sees outliers clipped and little else; the learning rate is lowered
+    by `rollback` only. For other thresholds, compose `control` yourself.
 
     Args:
       inner: Any Optax transformation, or an `inject`ed one.
+      controller: What else to run, beside these, for example a reactive learning rate.
+      snapshots: How often to keep a healthy state to go back to; see `Snapshots` for
+        what it takes. None: bad steps are refused, but nothing is undone.
       give_up_updates: Non-finite steps in a row before asking to stop, >= 1.
       axis_name: As in `control`.
 
@@ -75,13 +85,18 @@ def supervise(
       ()
     """
     checks.count("supervise", give_up_updates=give_up_updates)
-    controller = together(
-        guard=guard(),
-        loss_spike=respond(spike(), skip=True),
-        gradient_spike=respond(spike(monitor="grad_norm"), skip=True),
-        clip=zscore(),
-        give_up=respond(
+    parts = {
+        "guard": guard(),
+        "loss_spike": respond(spike(6.0), skip=True),
+        "gradient_spike": respond(spike(6.0, monitor="grad_norm"), skip=True),
+        "clip": auto(),
+        "give_up": respond(
             lasting(give_up_updates, nonfinite()), stop=StopReason.NONFINITE
         ),
-    )
-    return control(inner, controller, axis_name=axis_name)
+    }
+    if snapshots is not None:
+        broken = together(nan=nonfinite("loss"), high=spike(4.0), far=excess(10.0))
+        parts["recover"] = rollback(lasting(3, broken))
+    if controller is not None:
+        parts["yours"] = controller
+    return control(inner, together(**parts), snapshots=snapshots, axis_name=axis_name)
