@@ -1,0 +1,147 @@
+"""`rollback` against its rule in plain Python, and what it is for."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import optaxctl as octl
+from tests.views._steps import scripted
+
+WATCH = scripted(alarm="bad")
+LIMITS = {"recover": 7, "refractory": 4, "probation": 6, "margin": 0.5, "tries": 3}
+
+
+def reference(losses: Any, bads: Any, how: Any) -> list[tuple[Any, ...]]:
+    """What is decided in every update: skip, rewind, stop, probation, the cut."""
+    rows = []
+    answered, anew, since, tries, debt, before = False, False, math.inf, 0, 0, math.inf
+    last, accepted = -1, 0
+    level = weight = 0.0
+    for loss, bad in zip(losses, bads, strict=True):
+        since += 1
+        up = bool(bad)
+        over = worse = False
+        if not up and 0 < loss < math.inf:
+            y = math.log(loss)
+            if anew:
+                if tries == 1:
+                    before = level / weight if weight else math.inf
+                level, weight, anew = 0.0, 0.0, False
+            if weight:
+                y = min(y, level / weight + how["margin"])
+            level, weight = 0.9 * level + 0.1 * y, 0.9 * weight + 0.1
+            if since >= how["probation"]:
+                worse = tries > 0 and level / weight > before + how["margin"]
+                over = not worse
+        tries = 0 if over else tries
+        fresh = accepted > last and not answered
+        asks = worse or (up and (fresh or since > how["refractory"]))
+        back = asks and tries < how["tries"]
+        debt = max(debt - 1, 0) if over else debt
+        if back:
+            debt += how["recover"] if tries else 0
+            tries, since, last, anew = tries + 1, 0, accepted, True
+        answered = up and (back or (answered and not asks))
+        skip = up or back
+        rows.append(
+            (skip, back, asks and not back, tries > 0, 0.5 ** (debt / how["recover"]))
+        )
+        accepted += not skip
+    return rows
+
+
+def replayed(losses: Any, bads: Any) -> Any:
+    controller = octl.rollback(WATCH, lr_scale=0.5, **LIMITS)
+    decided = octl.replay(controller, {"loss": losses, "bad": bads}).decisions
+    waits = (decided.alarm & int(octl.Alarm.ON_PROBATION)) != 0
+    stops = decided.stop == int(octl.StopReason.GAVE_UP)
+    return decided.skip, decided.rewind, stops, waits, decided.lr_scale
+
+
+def test_it_follows_its_rule_on_random_runs() -> None:
+    rng = np.random.default_rng(0)
+    shape = (64, 80)
+    losses = np.exp(rng.normal(size=shape) + rng.normal(size=(64, 1))).astype(
+        np.float32
+    )
+    losses[rng.random(shape) < 0.1] = np.nan
+    losses[rng.random(shape) < 0.05] = -1
+    # Alarms in bursts, from rare to nearly always.
+    rare = rng.random((64, 1)) ** 2
+    bads = np.repeat(rng.random((64, 40)) < rare, 2, axis=1).astype(np.int32)
+    ours = jax.jit(jax.vmap(replayed))(losses, bads)
+    seen = np.zeros(4, bool)
+    for i in range(64):
+        theirs = list(zip(*reference(losses[i].tolist(), bads[i], LIMITS), strict=True))
+        for mine, rule in zip(ours[:4], theirs[:4], strict=True):
+            np.testing.assert_array_equal(mine[i], rule)
+        np.testing.assert_allclose(ours[4][i], theirs[4], rtol=1e-6)
+        seen |= [np.any(flags) for flags in theirs[:4]]
+    assert seen.all()
+
+
+def descend(rate: float, fault: Any) -> tuple[float, octl.Reading]:
+    """Descends w^2 / 2 from w = 8, with a fault added to loss and gradient."""
+    tx = octl.control(
+        octl.inject(optax.sgd, learning_rate=rate),
+        octl.rollback(
+            octl.lasting(2, octl.watch.excess(3.0)), refractory=10, probation=10
+        ),
+        snapshots=octl.Snapshots(every=3),
+    )
+    w = jnp.float32(8)
+
+    def step(carry: Any, fault: Any) -> Any:
+        w, state = carry
+        loss = w**2 / 2 + fault
+        return octl.apply_gradients(tx, w + fault, state, w, value=loss), None
+
+    (w, state), _ = jax.lax.scan(step, (w, tx.init(w)), jnp.asarray(fault))
+    return float(w), octl.read(state)
+
+
+def test_a_rate_far_too_high_is_found_and_cut() -> None:
+    w, seen = descend(60.0, np.zeros(120, np.float32))
+    assert abs(w) < 0.1
+    assert seen.stop == ()
+    # 60 and 6 make it diverge; 0.6 does not.
+    assert seen.rewinds == 3
+    assert seen.learning_rate == pytest.approx(0.6, rel=0.5)
+
+
+def test_bad_data_are_refused_and_cost_no_rate() -> None:
+    fault = np.zeros(60, np.float32)
+    fault[20:28] = 1e3
+    w, seen = descend(0.1, fault)
+    assert abs(w) < 1
+    assert (seen.rewinds, seen.learning_rate, seen.stop) == (1, pytest.approx(0.1), ())
+
+
+def test_what_no_rate_can_cure_asks_to_stop() -> None:
+    fault = np.zeros(120, np.float32)
+    fault[20:] = 1e3
+    _, seen = descend(0.1, fault)
+    assert seen.stop == ("gave_up",)
+    assert seen.rewinds == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"lr_scale": 0.0}, r"rollback\(lr_scale=...\)` must be > 0"),
+        ({"lr_scale": 2.0}, r"rollback\(lr_scale=...\)` must be >= 0 and <= 1"),
+        ({"margin": 0.0}, r"rollback\(margin=...\)` must be > 0"),
+        ({"recover": -1}, r"rollback\(recover=...\)` must be >= 0"),
+        ({"refractory": 0}, r"rollback\(refractory=...\)` must be >= 1"),
+        ({"probation": 0}, r"rollback\(probation=...\)` must be >= 1"),
+        ({"tries": 1.5}, r"rollback\(tries=...\)` must be a whole number"),
+    ],
+)
+def test_arguments_out_of_range_are_named(arguments: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        octl.rollback(WATCH, **arguments)
