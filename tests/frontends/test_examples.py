@@ -13,6 +13,13 @@ SAYS = {
     "nnx_optimizer": ["step 600", "learning rate", "patience left"],
     "equinox_model": ["learning rate 1e-03", "three rates, 1 trace"],
     "lr_find_digits": ["The loss falls between", "test accuracy 9"],
+    "adaptive_lr": ["search over, the rate is", "increase, 1.10 times the rate"],
+    "moe_groups": ["loss 0.", "router   learning rate", "times its start, after"],
+    "self_healing": [
+        "step 102: back to a healthy state, rate x 1",
+        "step 200: refused, nonfinite_loss",
+        "alone: loss nan, supervised: loss 0.",
+    ],
     "haiku_model": ["alarms: loss_spike, gradient_spike", "299 steps, 1 refused"],
 }
 
