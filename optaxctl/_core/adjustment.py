@@ -24,13 +24,15 @@ class Adjustment(NamedTuple):
     Attributes:
       init: `init() -> AdjustmentState`.
       ready: `ready(state) -> Flag`, false while updates are to be ignored.
-      update: `update(factor, state) -> AdjustmentState`, with 1 for no wish; call it in
-        every update.
+      update: `update(factor, state, brake=..., bounds=...) -> AdjustmentState`, with 1
+        for no wish; call it in every update. Where `brake` is true the wish is not
+        held up by a cooldown and may exceed the largest change. `bounds` replaces
+        floor and ceiling in this update.
     """
 
     init: Callable[[], AdjustmentState]
     ready: Callable[[AdjustmentState], Flag]
-    update: Callable[[Any, AdjustmentState], AdjustmentState]
+    update: Callable[..., AdjustmentState]
 
 
 def adjustment(
@@ -41,19 +43,27 @@ def adjustment(
     cooldown: int,
     warmup: int = 0,
     max_adjustments: int | None,
+    max_change: float | None = None,
+    eps: float = 0.0,
 ) -> Adjustment:
     """Builds the adjuster of controller `who`, which names it in errors.
 
-    The bounds hold for the product of all adjustments. A wish that a bound refuses
-    changes nothing: it starts no cooldown and uses up no adjustment, so refused
-    wishes never pile up. After a cut exactly `cooldown` updates are ignored, after a
-    raise `warmup`.
+    The bounds hold for the product of all adjustments. A wish that a bound refuses, or
+    that would move the scale by no more than `eps`, changes nothing: it starts no
+    cooldown and uses up no adjustment, so refused wishes never pile up. After a cut
+    exactly `cooldown` updates are ignored, after a raise `warmup`. One factor lies
+    between 1 - `max_change` and 1 + `max_change`; only the emergency brake may exceed
+    that. A bound that moves across the scale moves nothing: it refuses what would lead
+    further away.
     """
     checks.within(0, 1, who, floor=floor)
     checks.at_least(1, who, ceil=ceil)
     checks.count(who, low=0, cooldown=cooldown, warmup=warmup)
     if max_adjustments is not None:
         checks.count(who, max_adjustments=max_adjustments)
+    if max_change is not None:
+        checks.above(0, who, max_change=max_change)
+    checks.at_least(0, who, eps=eps)
 
     def init() -> AdjustmentState:
         return AdjustmentState(
@@ -62,10 +72,22 @@ def adjustment(
             quiet=jnp.zeros((), jnp.int32),
         )
 
-    def update(factor: Any, state: AdjustmentState) -> AdjustmentState:
-        low, high = jnp.asarray(floor, jnp.float32), jnp.asarray(ceil, jnp.float32)
-        target = jnp.clip(state.scale * jnp.asarray(factor, jnp.float32), low, high)
-        moves = (state.quiet == 0) & (target != state.scale)
+    def update(
+        factor: Any,
+        state: AdjustmentState,
+        *,
+        brake: Any = False,
+        bounds: tuple[Any, Any] = (floor, ceil),
+    ) -> AdjustmentState:
+        low, high = (jnp.asarray(bound, jnp.float32) for bound in bounds)
+        wish = jnp.asarray(factor, jnp.float32)
+        if max_change is not None:
+            most = jnp.asarray(max_change, jnp.float32)
+            wish = jnp.where(brake, wish, jnp.clip(wish, 1 - most, 1 + most))
+        low, high = jnp.minimum(low, state.scale), jnp.maximum(high, state.scale)
+        target = jnp.clip(state.scale * wish, low, high)
+        far = jnp.abs(target - state.scale) > jnp.asarray(eps, jnp.float32)
+        moves = ((state.quiet == 0) | brake) & far
         if max_adjustments is not None:
             moves &= state.made < max_adjustments
         rest = jnp.where(target < state.scale, cooldown, warmup).astype(jnp.int32)

@@ -7,15 +7,17 @@ import jax.numpy as jnp
 from optaxctl._core import checks
 from optaxctl._core.adjustment import AdjustmentState, adjustment
 from optaxctl._core.controllers import Controller, Signals, read
+from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide
 from optaxctl._core.improvement import BestState, improvement
-from optaxctl._core.types import Mode, Nonfinite
+from optaxctl._core.types import I32, Mode, Nonfinite
 
 
 class PlateauState(NamedTuple):
     """State of `lr.plateau`."""
 
     best: BestState  # the best value and updates since, none while cooling down
+    gains: I32  # improvements since the last change
     adjustment: AdjustmentState  # the scale in force and its limits
 
 
@@ -29,6 +31,8 @@ def plateau(
     rtol: float = 1e-4,
     cooldown: int = 0,
     floor: float = 0.0,
+    eps: float = 0.0,
+    recover: int = 0,
     max_adjustments: int | None = None,
     nonfinite: Nonfinite = "ignore",
 ) -> Controller:
@@ -43,7 +47,9 @@ def plateau(
     row without improvement the scale becomes max(scale * factor, floor) and the count
     starts again. The next `cooldown` updates are not counted, though an improvement
     in them is remembered. A wish that `floor` or `max_adjustments` refuses changes
-    nothing and costs nothing. A NaN or infinite x_t never improves.
+    nothing and costs nothing, and so does one by no more than `eps`. A NaN or infinite
+    x_t never improves. With `recover` a cut is lent: every `recover` improvements since
+    the last change divide the scale by `factor`, up to 1.
 
     Args:
       updates: Updates without improvement before a cut, >= 1. torch's `patience=n`
@@ -55,7 +61,9 @@ def plateau(
       rtol: Smallest gain relative to |best|, >= 0.
       cooldown: Updates to ignore after a cut, >= 0.
       floor: Lower bound of the product of all cuts, in [0, 1].
-      max_adjustments: Most cuts in a run, >= 1, or None for no limit.
+      eps: A change of the scale by no more than this is not made, >= 0.
+      recover: Improvements that give one cut back, >= 1, or 0 for never.
+      max_adjustments: Most changes in a run, >= 1, or None for no limit.
       nonfinite: Whether a non-finite value counts as an update without improvement
         ("count", as torch) or is passed over ("ignore").
 
@@ -81,27 +89,35 @@ def plateau(
     References:
       torch `ReduceLROnPlateau`, `optax.contrib.reduce_on_plateau`. Unlike both, the
       relative margin is right for negative values, and unlike Optax's the state is
-      float32 whatever the parameters are, and a NaN does not enter it.
+      float32 whatever the parameters are, and a NaN does not enter it. `lr.like_torch`,
+      `lr.like_keras` and `lr.like_optax` translate their arguments.
     """
     who = "lr.plateau"
     checks.count(who, updates=updates)
     limit = jnp.asarray(updates, jnp.int32)
     test = improvement(who, mode=mode, atol=atol, rtol=rtol, nonfinite=nonfinite)
     checks.between(0, 1, who, factor=factor)
+    checks.count(who, low=0, recover=recover)
+    enough = jnp.asarray(recover, jnp.int32)
     adjust = adjustment(
-        who, floor=floor, cooldown=cooldown, max_adjustments=max_adjustments
+        who, floor=floor, cooldown=cooldown, max_adjustments=max_adjustments, eps=eps
     )
 
     def init() -> PlateauState:
-        return PlateauState(test.init(), adjust.init())
+        return PlateauState(test.init(), jnp.zeros((), jnp.int32), adjust.init())
 
     def update(signals: Signals, state: PlateauState) -> tuple[Decision, PlateauState]:
-        _, best = test.update(read(signals, monitor, who), state.best)
+        improved, best = test.update(read(signals, monitor, who), state.best)
         stale = jnp.where(adjust.ready(state.adjustment), best.stale, 0)
         wanted = stale >= limit
-        moved = adjust.update(jnp.where(wanted, factor, 1), state.adjustment)
+        gains = jnp.where(improved, increment(state.gains), state.gains)
+        returns = (gains >= enough) & (enough > 0)
+        down = jnp.asarray(factor, jnp.float32)
+        wish = jnp.where(wanted, down, jnp.where(returns, 1 / down, 1))
+        moved = adjust.update(wish, state.adjustment)
         best = BestState(best.best, best.seen, jnp.where(wanted, 0, stale))
-        return decide(lr_scale=moved.scale), PlateauState(best, moved)
+        gains = jnp.where(wanted | returns, 0, gains)
+        return decide(lr_scale=moved.scale), PlateauState(best, gains, moved)
 
     def gauges(state: PlateauState) -> dict[str, Any]:
         return {

@@ -94,6 +94,42 @@ def test_fifty_refused_raises_do_not_delay_the_next_cut() -> None:
     assert state.scale[51] == 1
 
 
+def braked(factors: Any, brakes: Any, bounds: Any, **limits: Any) -> Any:
+    adjust = build(**limits)
+
+    def body(state: Any, row: Any) -> Any:
+        factor, brake, low, high = row
+        state = adjust.update(factor, state, brake=brake, bounds=(low, high))
+        return state, state.scale
+
+    limit = np.array(bounds, np.float32)
+    rows = (np.array(factors, np.float32), np.array(brakes), limit[:, 0], limit[:, 1])
+    return np.asarray(jax.lax.scan(body, adjust.init(), rows)[1])
+
+
+def test_only_the_brake_exceeds_the_largest_change_and_the_cooldown() -> None:
+    wide = [(0, 100)] * 6
+    factors, brakes = [0.5, 0.5, 0.5, 4, 4, 4], [0, 0, 1, 0, 0, 0]
+    scale = braked(
+        factors, np.bool_(brakes), wide, max_change=0.25, cooldown=2, ceil=100.0
+    )
+    np.testing.assert_array_equal(scale, [0.75, 0.75, 0.375, 0.375, 0.375, 0.46875])
+
+
+def test_a_bound_that_moves_refuses_and_never_drags() -> None:
+    """Above a falling ceiling nothing happens but cuts; likewise below a floor."""
+    bounds = [(0.1, 4), (0.1, 1), (0.1, 1), (0.1, 1), (2, 9), (2, 9), (2, 9)]
+    factors = [2, 2, 1, 0.75, 0.5, 1, 2]
+    scale = braked(factors, np.zeros(7, bool), bounds, ceil=9.0)
+    np.testing.assert_array_equal(scale, [2, 2, 2, 1.5, 1.5, 1.5, 3])
+
+
+def test_a_change_by_eps_is_not_made() -> None:
+    _, state = move([0.5] * 6, eps=0.125, cooldown=1)
+    np.testing.assert_array_equal(state.scale, [0.5, 0.5, 0.25, 0.25, 0.25, 0.25])
+    np.testing.assert_array_equal(state.made, [1, 1, 2, 2, 2, 2])
+
+
 def test_exactly_cooldown_updates_are_ignored() -> None:
     _, state = move([0.5] * 9, cooldown=3)
     np.testing.assert_array_equal(state.made, [1, 1, 1, 1, 2, 2, 2, 2, 3])
@@ -108,6 +144,8 @@ def test_exactly_cooldown_updates_are_ignored() -> None:
         ({"cooldown": -1}, "cooldown=...)` must be >= 0, got -1"),
         ({"cooldown": 1.5}, "cooldown=...)` must be a whole number >= 0, got 1.5"),
         ({"warmup": -1}, "warmup=...)` must be >= 0, got -1"),
+        ({"max_change": 0}, "max_change=...)` must be > 0, got 0"),
+        ({"eps": -1}, "eps=...)` must be >= 0, got -1"),
         ({"max_adjustments": 0}, "max_adjustments=...)` must be >= 1, got 0"),
     ],
 )

@@ -27,7 +27,7 @@ FAMILIES = {
             "floor": 0.1,
             "eps": 0.0,
             "recover": 8,
-            "max_adjustments": 4,
+            "max_adjustments": 9,
             "nonfinite": "ignore",
         },
         {

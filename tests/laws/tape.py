@@ -1,6 +1,7 @@
 """One run for every law: it falls, is poisoned, stalls, and falls again."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import jax
@@ -49,10 +50,13 @@ BROKEN_FROM_THE_START: Tape = {
 }
 
 
-def rows(tape: Tape = TAPE) -> Iterator[dict[str, jax.Array]]:
-    """Yields the signals of one step after another."""
-    for step in range(tape["step"].size):
-        yield {name: jnp.asarray(column[step]) for name, column in tape.items()}
+@cache
+def rows() -> tuple[dict[str, jax.Array], ...]:
+    """Returns the signals of one step after another."""
+    return tuple(
+        {name: jnp.asarray(column[step]) for name, column in TAPE.items()}
+        for step in range(STEPS)
+    )
 
 
 def scan(controller: Controller, tape: Any = TAPE) -> tuple[Decision, Any, Any]:

@@ -21,17 +21,23 @@ def replayed(xs: Any, updates: Any, **arguments: Any) -> Any:
 
 def scales(
     xs: Any, updates: int, *, factor: float, floor: float, cooldown: int,
-    max_adjustments: int, **rule: Any
+    eps: float, recover: int, max_adjustments: int, **rule: Any
 ) -> Any:  # fmt: skip
     """Yields the scale, the adjustments and the count after each update."""
-    scale, made, quiet, stale = np.float32(1), 0, 0, 0
+    scale, made, quiet, stale, gains = np.float32(1), 0, 0, 0, 0
     for verdict in improvements(xs, **rule):
         stale = 0 if verdict.improved or quiet else stale + verdict.counted
-        wanted = stale >= updates
-        target = np.maximum(scale * np.float32(factor), np.float32(floor))
+        wanted, ready = stale >= updates, not quiet
+        gains += verdict.improved
+        gives = recover > 0 and gains >= recover and not wanted
+        factor_ = np.float32(factor) if wanted else 1 / np.float32(factor)
+        target = np.clip(scale * factor_, np.float32(floor), 1)
         quiet = max(quiet - 1, 0)
-        if wanted and target < scale and made < max_adjustments:
-            scale, made, quiet = target, made + 1, cooldown
+        far = abs(target - scale) > np.float32(eps)
+        if (wanted or gives) and ready and far and made < max_adjustments:
+            quiet = cooldown if target < scale else 0
+            scale, made = target, made + 1
+        gains = 0 if wanted or gives else gains
         stale = 0 if wanted else stale
         yield scale, made, updates - stale
 
@@ -45,6 +51,8 @@ def scales(
     factor=st.sampled_from([0.5, 0.3, 0.9]),
     floor=st.sampled_from([0.0, 0.25, 0.4]),
     cooldown=st.integers(0, 5),
+    eps=st.sampled_from([0.0, 0.0, 0.1]),
+    recover=st.sampled_from([0, 1, 3]),
     max_adjustments=st.integers(1, 5),
 )
 def test_matches_the_reference(
@@ -67,6 +75,14 @@ def test_story() -> None:
     np.testing.assert_array_equal(
         scale, [1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]
     )
+
+
+def test_cuts_are_given_back() -> None:
+    """Cut at 2 and 3; every second gain gives one back, up to 1."""
+    losses = np.array([9, 9, 9, 9, 8, 7, 6, 5, 4, 3], np.float32)
+    c = octl.lr.plateau(1, factor=0.5, recover=2, max_adjustments=9, floor=0.25)
+    scale = octl.replay(c, {"val_loss": losses}).decisions.lr_scale
+    np.testing.assert_array_equal(scale, [1, 0.5, 0.25, 0.25, 0.25, 0.5, 0.5, 1, 1, 1])
 
 
 def test_an_improvement_in_the_cooldown_is_remembered() -> None:

@@ -11,44 +11,36 @@ import numpy as np
 import pytest
 
 import optaxctl as octl
-from tests.oracles import _greedy
+from tests.oracles import _greedy, _torch_rules
 from tests.oracles._cases import (
     MATCHED,
     Case,
     Verdict,
     content,
     differs,
-    later,
-    only,
     settle,
     unproven,
 )
 
 TINY = float(np.finfo(np.float32).tiny)
-REACTIVE = 4  # the issue that brings the other reactive rates
 
 QUIRKS = {
     "infinite best": "an infinite value can become the best",
     "signed margin": "the relative margin best * (1 - d) has the wrong sign below zero",
-    "eps": "a cut by less than eps is not made, so the rate stays above the floor",
-    "idle cooldown": "a cut that the floor refuses starts a cooldown",
+    "idle cooldown": "a cut that the floor or eps refuses starts a cooldown",
     "endless wait": "a cut that the floor refuses does not end the wait",
 }
 LIBRARIES = {
-    "torch": ("infinite best", "eps", "idle cooldown"),
+    "torch": ("infinite best", "idle cooldown"),
     "keras": ("infinite best", "endless wait"),
     "fastai": ("infinite best",),
 }
+SHARED = {"scheduler", "optimizer", "mode", "factor", "patience", "min_lr"}
 KNOWN = {
-    "torch": (
-        *("scheduler", "optimizer", "mode", "factor", "patience", "threshold"),
-        *("threshold_mode", "cooldown", "min_lr", "eps", "then_each_step"),
-    ),
-    "keras": (
-        *("optimizer", "mode", "factor", "patience", "min_delta"),
-        *("cooldown", "min_lr"),
-    ),
-    "fastai": ("optimizer", "mode", "factor", "patience", "min_delta", "min_lr"),
+    "torch": SHARED
+    | {"threshold", "threshold_mode", "cooldown", "eps", "then_each_step"},
+    "keras": SHARED | {"min_delta", "cooldown"},
+    "fastai": SHARED | {"min_delta"},
 }
 
 
@@ -79,33 +71,20 @@ def settings(library: str, config: dict[str, Any]) -> list[Setting]:
     rates = config["optimizer"].get("groups", [config["optimizer"]["lr"]])
     floors = config.get("min_lr", 0.0)
     floors = floors if isinstance(floors, list) else [floors] * len(rates)
-    factor, patience = config.get("factor", 0.1), config.get("patience", 10)
-    cooldown, eps = config.get("cooldown", 0), 0.0
-    relative = library == "torch" and config.get("threshold_mode", "rel") == "rel"
-    if library == "torch":
-        patience += 1
-        delta = config.get("threshold", 1e-4)
-        eps = config.get("eps", 1e-8)
-    elif library == "keras":
-        delta = config.get("min_delta", 1e-4)
-        cooldown = max(cooldown - 1, 0)  # Keras counts in the last update of it
-    else:
-        delta = config.get("min_delta", 0.0)
-        factor = 1 / factor  # fastai divides
-    return [
-        Setting(
-            rate=rate,
-            updates=max(patience, 1),
-            factor=factor,
-            mode=config.get("mode", "min"),
-            atol=0.0 if relative else delta,
-            rtol=delta if relative else 0.0,
-            cooldown=cooldown,
-            floor=min(floor / rate, 1.0),
-            eps=eps,
-        )
-        for rate, floor in zip(rates, floors, strict=True)
-    ]
+    names = KNOWN[library] - {"scheduler", "optimizer", "mode", "min_lr"}
+    names -= {"then_each_step"}
+    given = {n: config[n] for n in names if config.get(n) is not None}
+    if library == "fastai":  # It divides by its factor.
+        given = {"min_delta": 0.0, "patience": 1, "factor": 10.0, **given}
+        given["factor"] = 1 / given["factor"]
+    preset = octl.lr.like_torch if library == "torch" else octl.lr.like_keras
+    hows = []
+    for rate, floor in zip(rates, floors, strict=True):
+        made = preset(**given, min_lr=floor, learning_rate=rate)
+        made["eps"] = made.get("eps", 0.0) * rate
+        del made["nonfinite"]
+        hows.append(Setting(rate=rate, mode=config.get("mode", "min"), **made))
+    return hows
 
 
 @functools.cache
@@ -132,6 +111,7 @@ def observed(metrics: Sequence[float], how: Setting) -> Trace:
         rtol=how.rtol,
         cooldown=how.cooldown,
         floor=how.floor,
+        eps=how.eps / how.rate,
     )
     rate = how.rate * np.asarray(scale, np.float64)
     return Trace(rate, np.asarray(wait), np.asarray(to_beat, np.float64))
@@ -154,13 +134,12 @@ def reference(metrics: Sequence[float], how: Setting, quirks: frozenset[str]) ->
         if wait >= how.updates:
             target = max(scale * how.factor, how.floor)
             target = target if target >= TINY else 0.0  # as XLA flushes it
-            moves = target < scale
+            moves = (scale - target) * how.rate > how.eps
             if "endless wait" not in quirks or moves:
                 wait = 0
             if moves or "idle cooldown" in quirks:
                 quiet = how.cooldown
-            small = (scale - target) * how.rate <= how.eps and "eps" in quirks
-            scale = target if moves and not small else scale
+            scale = target if moves else scale
         rows.append((how.rate * scale, wait, sign * (best - margin)))
     return Trace(*map(np.asarray, zip(*rows, strict=True)))
 
@@ -178,11 +157,10 @@ def judge(case: Case) -> Verdict:
     config = case.config
     if config.get("scheduler") == "greedy":
         return _greedy.judge(case)
-    if case.library not in KNOWN or not only(config, KNOWN[case.library]):
-        return later(REACTIVE)
-    ramp = config.get("then_each_step")
-    if ramp and ramp["scheduler"] != "LinearLR":
-        return later(REACTIVE)
+    used = {name for name, value in config.items() if value is not None}
+    if unknown := sorted(used - KNOWN[case.library]):
+        return unproven(f"unknown options {unknown}")
+    after = config.get("then_each_step")
     metrics = case.inputs["metrics"]
     hows = settings(case.library, config)
     rates = np.asarray(case.expected["lr"], np.float64).reshape(len(metrics), -1)
@@ -190,7 +168,7 @@ def judge(case: Case) -> Verdict:
     for how, theirs in zip(hows, rates.T, strict=True):
         wait = case.expected.get("num_bad_epochs", case.expected.get("wait"))
         verdicts.append(
-            _judge(case, how, metrics, theirs / _ramp(ramp, len(metrics)), wait)
+            _judge(case, how, metrics, theirs / _course(after, len(metrics)), wait)
         )
     return max(verdicts, key=lambda verdict: verdict != MATCHED)
 
@@ -218,14 +196,12 @@ def _judge(case: Case, how: Setting, metrics: Any, rate: Any, wait: Any) -> Verd
     )
 
 
-def _ramp(config: dict[str, Any] | None, steps: int) -> Any:
-    """A linear ramp that a schedule multiplies in, stepped after the plateau."""
+def _course(config: dict[str, Any] | None, steps: int) -> Any:
+    """What another scheduler, stepped after the plateau, multiplies in."""
     if config is None:
         return 1.0
-    one = lambda step: np.float32(1)
-    start, length = config["start_factor"], config["total_iters"]
-    ramp = octl.schedules.warmup(one, length, init_value=start)
-    return np.asarray(ramp(np.arange(1, steps + 1)), np.float64)
+    factor = _torch_rules.closed(config, 1.0, frozenset())
+    return np.asarray([factor(step) for step in range(1, steps + 1)])
 
 
 def test_the_rate_moves_when_the_library_moves_it(
