@@ -20,7 +20,7 @@ class RollbackState(NamedTuple):
 
     answered: Flag  # whether the alarm is up and a rewind has answered it
     since: I32  # updates since the last rewind; saturates
-    accepted: I32  # steps that were accepted before it
+    good: Flag  # whether a value since was as good as before the episode
     tries: I32  # rewinds in this episode
     debt: I32  # what is left of the cuts, in updates that give them back
     anew: Flag  # whether nothing was measured since the last rewind
@@ -44,17 +44,17 @@ def rollback(
     """Answers an alarm by going back, and by a lower learning rate if that is no cure.
 
     When the alarm of `watcher` rises it asks for a rewind, and while the alarm is up it
-    refuses every step. What it goes back to was healthy, so if the alarm stays up, or
-    rises again before a step was accepted, the data are to blame, and refusing them is
-    enough. If it rises again after one, the rate is. So the first rewind changes
+    refuses every step. What it goes back to was healthy, so if the loss is bad there
+    too, the data are to blame, and refusing them is enough. If it is as good as before
+    the episode and the alarm rises again, the rate is. So the first rewind changes
     nothing else, and each further one in the same episode multiplies the rate by
     `lr_scale`. An alarm that is up `refractory` updates after a rewind is a reason for
-    the next one, to an older snapshot, whatever was accepted.
+    the next one, to an older snapshot, whatever the loss was.
 
     A rewind is on probation for `probation` updates, in which the alarm `ON_PROBATION`
-    is up, so that no snapshot is taken. If the running mean of the
-    logarithm of `monitor` then lies more than `margin` above that before the episode,
-    the try has failed and the next one follows; else the episode is over. From then on
+    is up, so that no snapshot is taken. If the running mean of the logarithm of
+    `monitor` then lies more than `margin` above that before the episode, the try has
+    failed and the next one follows; else the episode is over. From then on
     cuts are given back geometrically, a factor of 1/lr_scale in `recover` updates
     without an alarm. When `tries` rewinds of an episode did not help, it asks to stop
     instead of the next one, and goes on asking, and refusing, while the alarm is up.
@@ -89,9 +89,8 @@ def rollback(
       >>> import optaxctl as octl
       >>> c = octl.rollback(octl.watch.excess(10.0))
       >>> state = c.init()
-      >>> for accepted, loss in enumerate((1.0, 99.0, 99.0, 1.0, 99.0)):
-      ...     signals = {"loss": loss, "accepted": accepted}
-      ...     decision, state = c.update(signals, state)
+      >>> for loss in (1.0, 99.0, 99.0, 1.0, 99.0):
+      ...     decision, state = c.update({"loss": loss}, state)
       ...     rate = round(float(decision.lr_scale), 3)
       ...     print(bool(decision.skip), bool(decision.rewind), rate)
       False False 1.0
@@ -116,7 +115,7 @@ def rollback(
         return RollbackState(
             answered=jnp.zeros((), jnp.bool_),
             since=jnp.full((), _LAST, jnp.int32),
-            accepted=jnp.full((), -1, jnp.int32),
+            good=jnp.zeros((), jnp.bool_),
             tries=jnp.zeros((), jnp.int32),
             debt=jnp.zeros((), jnp.int32),
             anew=jnp.zeros((), jnp.bool_),
@@ -151,10 +150,9 @@ def rollback(
         worse = judged & (state.tries > 0) & (level > (before + margin) * weight)
         over = judged & ~worse
         tried = jnp.where(over, 0, state.tries)
-        read(signals, "accepted", who)
-        accepted = jnp.asarray(signals["accepted"], jnp.int32)
-        moved = accepted > state.accepted
-        asks = worse | (up & ((moved & ~state.answered) | (since > refractory)))
+        good = state.good | (counts & (x <= jnp.exp(before + margin)))
+        rises = ~state.answered & (good | (tried == 0))
+        asks = worse | (up & (rises | (since > refractory)))
         back = asks & (tried < tries)
         paid = jnp.where(recover == 0, 0, jnp.maximum(state.debt - 1, 0))
         owed = jnp.where(over, paid, state.debt)
@@ -162,7 +160,7 @@ def rollback(
         new = RollbackState(
             answered=up & (back | (state.answered & ~asks)),
             since=jnp.where(back, 0, since),
-            accepted=jnp.where(back, accepted, state.accepted),
+            good=good & ~back,
             tries=jnp.where(back, increment(tried), tried),
             debt=owed + more,
             anew=back | (state.anew & ~counts),
@@ -188,5 +186,5 @@ def rollback(
         own = {"tries": state.tries, "cut": cut(state.debt)}
         return {**watcher.gauges(state.inner), **own}
 
-    reads = watcher.signals | {monitor, "accepted"}
+    reads = watcher.signals | {monitor}
     return Controller(init, update, reads, gauges)

@@ -11,15 +11,16 @@ from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide
 from optaxctl._core.types import F32, I32, Flag
 
-_TRIAL, _RAMP, _DONE = 0, 1, 2
+_TRIAL, _RAMP, _DONE, _PROVEN = 0, 1, 2, 3
 
 
 class SearchState(NamedTuple):
     """State of `lr.search`."""
 
-    phase: I32  # 0 on trial, 1 rising, 2 done
+    phase: I32  # 0 on trial, 1 rising, 2 done, 3 proven
     updates: I32  # updates so far; saturates
     seen: Flag  # whether there is a `start`
+    lost: Flag  # whether the last value was not finite
     back: Flag  # whether the run is back at its start, and nothing seen since
     start: F32  # logarithm of the first loss
     level: F32  # running mean of the logarithms
@@ -51,15 +52,16 @@ def search(
     m_0 the first, and b the lowest of them:
 
     - For `trial` updates the rate stays. Once m < m_0 - 2 fall it has proven itself
-      and is kept: a good rate is left alone.
+      and is kept: a good rate is left alone, unless the loss breaks later.
     - Otherwise the rate rises by `factor` in every update. When the loss has fallen,
       b < m_0 - fall, and then breaks, or b is not beaten for `patience` updates, the
       search is done: the run goes back, with `back_off` times the rate at which b was.
-    - When the loss breaks without having fallen, the rate was too high from the start:
-      the run goes back, with `restart` times the rate, which rises from there.
+    - When the loss breaks without having fallen, or while the rate stays, the rate was
+      too high: the run goes back, with `restart` times it, which rises from there.
     - After `updates` updates it is done, with `back_off` times the rate at b.
 
-    A loss breaks when it is NaN or infinite, m > m_0 + rise, or log x > m_0 + 2 rise.
+    A loss breaks when it is NaN or infinite twice in a row, when m > m_0 + rise, or when
+    log x > m_0 + 2 rise.
     Once done it changes nothing any more. The first loss must be finite and positive
     before anything is judged; non-positive ones are passed over; non-finite ones enter
     no mean.
@@ -78,7 +80,7 @@ def search(
       trial: Updates in which the rate given may prove itself, >= 0.
       factor: Rise per update, > 1.
       back_off: Share of the rate with the lowest loss that is kept, > 0 and <= 1.
-      restart: Share of a rate that broke at once to go on with, > 0 and < 1.
+      restart: Share of a rate that was too high to go on with, > 0 and < 1.
       monitor: The signal to read, a positive one that is measured in every step.
       fall: What counts as a fall, in units of log loss, > 0.
       rise: What counts as broken, in units of log loss, > 0.
@@ -89,7 +91,7 @@ def search(
 
     Returns:
       A controller that moves `lr_scale` and `rewind`. Gauges: `scale`, `phase` (0 on
-      trial, 1 rising, 2 done), `fallen` in units of log loss.
+      trial, 1 rising, 2 done, 3 proven), `fallen` in units of log loss.
 
     Raises:
       ValueError: If an argument is out of range.
@@ -128,6 +130,7 @@ def search(
             phase=count(),
             updates=count(),
             seen=no(),
+            lost=no(),
             back=no(),
             start=zero(),
             level=zero(),
@@ -158,28 +161,31 @@ def search(
         fallen = state.seen & (jnp.where(state.back, start, best) < start - fall)
         high_now = ok & ((level > start + high) | (y > start + 2 * high))
         # Of the step that started, or came back, nothing can be said yet.
-        broken = state.seen & ~state.back & (~jnp.isfinite(x) | high_now)
-        trying = state.phase == _TRIAL
+        lost = ~jnp.isfinite(x)
+        broken = state.seen & ~state.back & ((lost & state.lost) | high_now)
+        trying, rising = state.phase == _TRIAL, state.phase == _RAMP
         proven = trying & ok & (level < start - 2 * fall)
-        found = searching & ~proven & fallen & (broken | (stale >= patience))
-        failed = searching & broken & ~fallen
-        late = searching & state.seen & (state.updates >= updates) & ~found & ~failed
-        late &= ~proven
+        found = rising & fallen & (broken | (stale >= patience))
+        failed = searching & broken & ~found
+        late = searching & state.seen & (state.updates >= updates)
+        late &= ~(found | failed | proven)
         ends = found | late
-        ramps = (state.phase == _RAMP) & ok & ~ends & ~failed
+        ramps = rising & ok & ~ends & ~failed
         target = jnp.asarray(back_off, jnp.float32) * best_scale / scale
         wish = jnp.where(ramps, grow, jnp.where(failed, less, 1))
-        moved = adjust.update(jnp.where(ends, target, wish), state.adjustment)
+        settles = found | (late & (state.phase != _PROVEN))
+        moved = adjust.update(jnp.where(settles, target, wish), state.adjustment)
 
         over = failed | (trying & state.seen & (state.updates >= trial))
         phase = jnp.where(over, _RAMP, state.phase)
-        phase = jnp.where(ends | proven, _DONE, phase)
+        phase = jnp.where(ends, _DONE, jnp.where(proven, _PROVEN, phase))
         live = ok & searching
         pick = lambda new, old: jnp.where(live, new, old)
         new = SearchState(
             phase=jnp.where(searching, phase, state.phase),
             updates=increment(state.updates),
             seen=state.seen | ok,
+            lost=lost,
             back=failed | (state.back & ~ok),
             start=start,
             level=pick(level, state.level),

@@ -124,11 +124,11 @@ def zclipped(kind: str, rate: Any) -> Any:
 
 
 def ours(kind: str, rate: Any) -> Any:
-    decay = lambda step: jnp.clip((STEPS-step)/150,0,1)
+    decay = lambda step: jnp.clip((STEPS - step) / 120, 0, 1)
     inner = octl.inject(
         FACTORIES[kind], learning_rate=lambda step: rate(step) * decay(step)
     )
-    search = octl.lr.search()
+    search = octl.lr.search(200, trial=100)
     return octl.supervise(inner, search, snapshots=octl.Snapshots(every=20))
 
 

@@ -20,7 +20,7 @@ def reference(losses: Any, bads: Any, how: Any) -> list[tuple[Any, ...]]:
     """What is decided in every update: skip, rewind, stop, probation, the cut."""
     rows = []
     answered, anew, since, tries, debt, before = False, False, math.inf, 0, 0, math.inf
-    last, accepted = -1, 0
+    good = False
     level = weight = 0.0
     for loss, bad in zip(losses, bads, strict=True):
         since += 1
@@ -35,23 +35,23 @@ def reference(losses: Any, bads: Any, how: Any) -> list[tuple[Any, ...]]:
             if weight:
                 y = min(y, level / weight + how["margin"])
             level, weight = 0.9 * level + 0.1 * y, 0.9 * weight + 0.1
+            good = good or math.log(loss) <= before + how["margin"]
             if since >= how["probation"]:
                 worse = tries > 0 and level / weight > before + how["margin"]
                 over = not worse
         tries = 0 if over else tries
-        fresh = accepted > last and not answered
+        fresh = not answered and (good or tries == 0)
         asks = worse or (up and (fresh or since > how["refractory"]))
         back = asks and tries < how["tries"]
         debt = max(debt - 1, 0) if over else debt
         if back:
             debt += how["recover"] if tries else 0
-            tries, since, last, anew = tries + 1, 0, accepted, True
+            tries, since, good, anew = tries + 1, 0, False, True
         answered = up and (back or (answered and not asks))
         skip = up or back
         rows.append(
             (skip, back, asks and not back, tries > 0, 0.5 ** (debt / how["recover"]))
         )
-        accepted += not skip
     return rows
 
 

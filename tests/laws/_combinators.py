@@ -126,11 +126,7 @@ COMBINATORS = {
             "tries": 3,
         },
         moves={"alarm", "skip", "rewind", "lr_scale", "stop"},
-        readers={
-            "loss": "watch.nonfinite",
-            "val_loss": "rollback",
-            "accepted": "rollback",
-        },
+        readers={"loss": "watch.nonfinite", "val_loss": "rollback"},
         last_values=frozenset({"z"}),
     ),
     "together": Example(

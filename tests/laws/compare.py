@@ -21,6 +21,7 @@ def assert_near(actual: Any, expected: Any, rtol: float = 1e-6) -> None:
     pairs = zip(jax.tree.leaves(actual), jax.tree.leaves(expected), strict=True)
     for a, b in pairs:
         a, b = np.asarray(a), np.asarray(b)
+        assert (a.dtype, a.shape) == (b.dtype, b.shape)
         exact = a.dtype != np.float32
         np.testing.assert_allclose(
             a, b, rtol=0 if exact else rtol, atol=0 if exact else rtol

@@ -6,16 +6,17 @@ raised as it is.
 
 import enum
 import inspect
-from functools import cache, partial
+from functools import partial
 from typing import Any, get_args, get_origin, get_type_hints
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from optaxctl import Decision
 from optaxctl._core.decisions import decide, moved
 from tests.laws.compare import assert_near, assert_same, floats
 from tests.laws.registry import Example
+from tests.laws.runs import recorded, stepped, varied
 from tests.laws.tape import (
     BROKEN_FROM_THE_START,
     COUNTS,
@@ -31,81 +32,48 @@ DTYPES = ("float32", "int32", "bool")
 MAX_STATE_BYTES = 4096
 
 
-@cache
-def recorded(
-    example: Example, varied: str = "", *, broken_from_the_start: bool = False
-) -> tuple[Decision, Any, Any]:
-    """Returns the decisions, states and gauges of a compiled scan over the tape."""
-    changes = {varied: example.variations[varied]} if varied else {}
-    tape = BROKEN_FROM_THE_START if broken_from_the_start else TAPE
-    out = jax.jit(partial(scan, example.build(**changes)))(dict(tape))
-    return jax.tree.map(np.asarray, out)
-
-
 def state_is_a_fixed_point(example: Example) -> None:
     """Shape, dtype and weak type never change, eager or compiled."""
-    c, row = example.build(), next(rows())
-    start = c.init()
+    c, row = example.build(), rows()[0]
+    start, compiled = c.init(), jax.jit(c.init)()
     kind = _avals(start)
     assert all(dtype in DTYPES and not weak for _, dtype, weak in kind), kind
-    for state in (
-        jax.jit(c.init)(),
-        c.update(row, start)[1],
-        jax.jit(c.update)(row, start)[1],
-    ):
+    for state in (compiled, c.update(row, start)[1], *stepped(example).states):
         assert jax.tree.structure(state) == jax.tree.structure(start)
         assert _avals(state) == kind
-    assert_same(jax.jit(c.init)(), start)
+    assert_same(compiled, start)
 
 
 def annotations_are_true(example: Example) -> None:
     """Every leaf is what the fields of its NamedTuple say."""
-    c, row = example.build(), next(rows())
-    for state in (
-        c.init(),
-        c.update(row, c.init())[1],
-        jax.jit(c.update)(row, c.init())[1],
-    ):
+    c, row = example.build(), rows()[0]
+    for state in (c.init(), c.update(row, c.init())[1], stepped(example).states[1]):
         _check_annotations(state)
 
 
 def n_updates_are_one_trace(example: Example) -> None:
-    c, traces = example.build(), []
-
-    def counted(row: Any, state: Any) -> Any:
-        traces.append(1)
-        return c.update(row, state)
-
-    update, state = jax.jit(counted), c.init()
-    for row in rows():
-        _, state = update(row, state)
-        assert len(traces) == 1
+    steps = stepped(example)
+    assert len(steps.outs) == STEPS
+    assert steps.traces == 1
 
 
 def jit_is_scan_is_vmap(example: Example) -> None:
     """Flags and counters are equal, floats to a few ulp: sums in another order."""
     c = example.build()
-    update, state, steps = jax.jit(c.update), c.init(), []
-    for row in rows():
-        decision, state = update(row, state)
-        steps.append((decision, state))
     both = {n: np.stack([TAPE[n], BROKEN_FROM_THE_START[n]]) for n in TAPE}
     scanned = recorded(example)[:2]
     scanned_broken = recorded(example, broken_from_the_start=True)[:2]
     mapped = jax.jit(jax.vmap(lambda tape: scan(c, tape)[:2]))(both)
-    assert_near(stack(steps), scanned)
+    assert_near(stack(stepped(example).outs), scanned)
     assert_near(_take(mapped, 0), scanned)
     assert_near(_take(mapped, 1), scanned_broken)
 
 
 def eager_is_near_jit(example: Example) -> None:
     """One step from each state; XLA fuses, so bit-exactness is not claimed."""
-    c = example.build()
-    update, state = jax.jit(c.update), c.init()
-    for row in rows():
-        eager, compiled = c.update(row, state), update(row, state)
-        assert_near(eager, compiled, rtol=1e-5)
-        state = compiled[1]
+    c, steps = example.build(), stepped(example)
+    eager = [c.update(*given) for given in zip(rows(), steps.states, strict=False)]
+    assert_near(stack(eager), stack(steps.outs), rtol=1e-5)
 
 
 def buffers_can_be_donated(example: Example) -> None:
@@ -127,14 +95,11 @@ def has_no_effects(example: Example) -> None:
 
 def state_is_bounded(example: Example) -> None:
     """At most 4 KiB, no leaf without elements, the same size in every step."""
-    c = example.build()
-    state = c.init()
-    size = _nbytes(state)
+    start, *states = stepped(example).states
+    size = _nbytes(start)
     assert size <= MAX_STATE_BYTES
-    assert all(np.size(leaf) for leaf in jax.tree.leaves(state))
-    for row in rows():
-        _, state = c.update(row, state)
-        assert _nbytes(state) == size
+    assert all(np.size(leaf) for leaf in jax.tree.leaves(start))
+    assert all(_nbytes(state) == size for state in states)
 
 
 def is_never_poisoned(example: Example) -> None:
@@ -149,25 +114,27 @@ def is_never_poisoned(example: Example) -> None:
 
 def a_nonfinite_step_leaves_statistics(example: Example) -> None:
     """From every state of the tape, for NaN, +inf and -inf, bit for bit."""
-    c = example.build()
-    states = recorded(example)[1]
+    steps = stepped(example)
+    states = steps.states[1:]
     statistics = {
         path: leaf
-        for path, leaf in floats(states).items()
+        for path, leaf in floats(stack(states)).items()
         if not example.last_values & set(path.split("/"))
     }
-    counts = {n: TAPE[n] + 1 for n in COUNTS}
-    update = jax.jit(jax.vmap(c.update))
     for poison in POISON:
-        broken = {n: np.full(STEPS, poison, np.float32) for n in TAPE.keys() - COUNTS}
-        _, after = update({**counts, **broken}, states)
-        assert_same({path: floats(after)[path] for path in statistics}, statistics)
+        broken = dict.fromkeys(TAPE.keys() - COUNTS, jnp.float32(poison))
+        after = [
+            steps.update({**{n: row[n] + 1 for n in COUNTS}, **broken}, state)[1]
+            for row, state in zip(rows(), states, strict=True)
+        ]
+        after = floats(stack(after))
+        assert_same({path: after[path] for path in statistics}, statistics)
 
 
 def moves_only_its_fields(example: Example) -> None:
     """Other fields are neutral constants; its own really move on the tape."""
     c = example.build()
-    decision, _ = c.update(next(rows()), c.init())
+    decision, _ = c.update(rows()[0], c.init())
     assert moved(decision) == example.moves
     decisions, neutral = recorded(example)[0], decide()
     for field in set(decisions._fields) - {"knobs"}:
@@ -194,7 +161,7 @@ def a_missing_signal_is_named(example: Example) -> None:
     """At trace time, with the controller, the signal and the closest one given."""
     c = example.build()
     assert c.signals == example.readers.keys()
-    enough = {n: x for n, x in next(rows()).items() if n in c.signals}
+    enough = {n: x for n, x in rows()[0].items() if n in c.signals}
     jax.eval_shape(c.update, enough, c.init())
     for name, reader in example.readers.items():
         misspelt = name[:-1]
@@ -212,9 +179,8 @@ def hyperparameters_can_be_swept(example: Example) -> None:
     sweep = jax.vmap(
         lambda policy: scan(example.build(**policy))[0], axis_size=len(policies)
     )
-    decisions = jax.jit(sweep)(stack(policies))
-    for i, name in enumerate(["", *usual]):
-        assert_near(_take(decisions, i), recorded(example, name)[0])
+    alone = [recorded(example)[0], *(varied(example)[name] for name in usual)]
+    assert_near(jax.jit(sweep)(stack(policies)), stack(alone))
 
 
 def every_argument_matters(example: Example) -> None:
@@ -223,8 +189,7 @@ def every_argument_matters(example: Example) -> None:
     assert parameters == example.arguments.keys()
     assert parameters - example.declarations == example.variations.keys()
     usual = recorded(example)[0]
-    for name in example.variations:
-        other = recorded(example, name)[0]
+    for name, other in varied(example).items():
         pairs = zip(jax.tree.leaves(usual), jax.tree.leaves(other), strict=True)
         assert any(np.any(a != b) for a, b in pairs), name
 
@@ -240,7 +205,7 @@ def _avals(tree: Any) -> list[tuple[Any, str, bool]]:
 
 
 def _take(tree: Any, i: int) -> Any:
-    return jax.tree.map(lambda x: x[i], tree)
+    return jax.tree.map(lambda x: np.asarray(x)[i], tree)
 
 
 def _nbytes(state: Any) -> int:

@@ -15,8 +15,8 @@ from tests.laws.resume import resumes_exactly, resumes_exactly_inside_control
 ALL_LAWS = (*LAWS, resumes_exactly, resumes_exactly_inside_control)
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
 @pytest.mark.parametrize("law", ALL_LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_law(law: Any, name: str) -> None:
     law(EXAMPLES[name])
 

@@ -33,7 +33,8 @@ def reference(
     factor, back_off, restart, fall, rise = DEFAULT.values()
     scale, phase, stale, start = 1.0, "trial", 0, None
     level = weight = best = 0.0
-    best_scale, back = 1.0, False
+    best_scale, back, lost = 1.0, False, False
+    phases = ("trial", "ramp", "done", "proven")
     for t, x in enumerate(xs.astype(np.float64)):
         ok, rewind, was = bool(np.isfinite(x) and x > 0), False, phase
         y = np.log(x) if ok else np.nan
@@ -48,30 +49,30 @@ def reference(
             weight = total
             if not judged or level < best:
                 best, best_scale, stale = level, scale, -1
+        twice, lost = lost and not np.isfinite(x), not np.isfinite(x)
         if start is None or phase == "done":
-            yield scale, False, ("trial", "ramp", "done").index(phase)
+            yield scale, False, phases.index(phase)
             continue
         stale += 1
-        bad = not np.isfinite(x) or (
-            ok and (level > start + rise or y > start + 2 * rise)
-        )
+        bad = twice or (ok and (level > start + rise or y > start + 2 * rise))
         broken, fallen = judged and bad, (start if back else best) < start - fall
         proven = phase == "trial" and ok and level < start - 2 * fall
         back = back and not ok
         if proven:
-            phase = "done"
-        elif fallen and (broken or stale >= patience):
+            phase = "proven"
+        elif phase == "ramp" and fallen and (broken or stale >= patience):
             scale, rewind, phase = best_scale * back_off, True, "done"
-        elif broken and not fallen:
+        elif broken:
             scale, rewind, phase, back = scale * restart, True, "ramp", True
         elif t >= updates:
-            scale, phase = best_scale * back_off, "done"
+            scale = scale if phase == "proven" else best_scale * back_off
+            phase = "done"
         else:
             scale *= factor if ok and phase == "ramp" else 1.0
-            phase = "ramp" if t >= trial else phase
+            phase = "ramp" if t >= trial and phase == "trial" else phase
         scale = float(np.clip(scale, floor, ceil))
         stale = 0 if phase != was or (back and rewind) else stale
-        yield scale, rewind, ("trial", "ramp", "done").index(phase)
+        yield scale, rewind, phases.index(phase)
 
 
 def test_matches_the_reference() -> None:
@@ -85,7 +86,7 @@ def test_matches_the_reference() -> None:
         np.testing.assert_array_equal(phases[i], phase)
         np.testing.assert_allclose(result.decisions.lr_scale[i], scale, rtol=1e-4)
     assert np.sum(result.decisions.rewind, axis=1).max() >= 2
-    assert set(phases.ravel()) == {0, 1, 2}
+    assert set(phases.ravel()) == {0, 1, 2, 3}
 
 
 @pytest.mark.parametrize("rate", [1e-6, 1e-3, 0.3, 1e4])

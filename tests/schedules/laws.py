@@ -1,6 +1,7 @@
 """What every schedule must keep, as functions of its name and its entry."""
 
 import inspect
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,8 +19,7 @@ FIRST = jnp.arange(110)
 
 def is_the_closed_form(name: str, entry: Entry) -> None:
     """Every kind of it is its equation, at 2^24 + 1 and at 2^31 - 1 too."""
-    for arguments in variants(entry):
-        agree(name, arguments, STEPS)
+    agree(name, variants(entry), STEPS)
 
 
 def is_exact_over_the_longest_run(name: str, entry: Entry) -> None:
@@ -28,16 +28,21 @@ def is_exact_over_the_longest_run(name: str, entry: Entry) -> None:
         return
     arguments = {**entry.arguments, **entry.horizon}
     some = np.random.default_rng(0).integers(0, LAST, 50).tolist()
-    agree(
-        name, arguments, (*some, *range(3), *around(2**24), *around(2**30), *ends(LAST))
-    )
+    around_powers = (*around(2**24), *around(2**30))
+    agree(name, [arguments], (*some, *range(3), *around_powers, *ends(LAST)))
 
 
-def agree(name: str, arguments: Any, steps: Any) -> None:
-    expected = np.asarray([reference(name, step, arguments) for step in steps])
-    actual = make(name, arguments)(jnp.asarray(steps, jnp.int32))
-    peak = np.abs(expected).max()
-    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6 * peak)
+def agree(name: str, kinds: list[dict[str, Any]], steps: Any) -> None:
+    actual = courses(name, kinds, jnp.asarray(steps, jnp.int32))
+    for values, arguments in zip(actual, kinds, strict=True):
+        expected = np.asarray([reference(name, step, arguments) for step in steps])
+        peak = np.abs(expected).max()
+        np.testing.assert_allclose(values, expected, rtol=0, atol=1e-6 * peak)
+
+
+def courses(name: str, kinds: list[dict[str, Any]], steps: Any = FIRST) -> list[Any]:
+    """The values of each kind; one program for all, as compiling takes the time."""
+    return jax.jit(lambda steps: [make(name, kind)(steps) for kind in kinds])(steps)
 
 
 def values_are_float32_and_strong(name: str, entry: Entry) -> None:
@@ -95,29 +100,37 @@ def is_traced_once(name: str, entry: Entry) -> None:
 
 def every_number_can_be_swept(name: str, entry: Entry) -> None:
     """`vmap` over a factory gives what the equation gives each, and each matters."""
-    for argument, values in entry.sweeps.items():
 
-        def course(value: Any, argument: str = argument) -> Any:
-            return make(name, {**entry.arguments, argument: value})(FIRST)
+    def course(argument: str, value: Any) -> Any:
+        return make(name, {**entry.arguments, argument: value})(FIRST)
 
-        swept = jax.vmap(course)(jnp.asarray(values))
+    @jax.jit
+    def sweep(values: Any) -> Any:
+        return {n: jax.vmap(partial(course, n))(values[n]) for n in values}
+
+    swept = sweep({n: jnp.asarray(values) for n, values in entry.sweeps.items()})
+    # As a data file gives it.
+    narrowed = {n: narrow(values[1]) for n, values in entry.sweeps.items()}
+    kinds = [{**entry.arguments, n: value} for n, value in narrowed.items()]
+    for (argument, values), other in zip(
+        entry.sweeps.items(), courses(name, kinds), strict=True
+    ):
         given = [{**entry.arguments, argument: value} for value in values]
         alone = [[reference(name, step, one) for step in range(110)] for one in given]
         peak = np.abs(alone).max()
-        np.testing.assert_allclose(swept, alone, rtol=0, atol=1e-6 * peak)
-        assert np.ptp(swept, axis=0).max() > 0, f"`{argument}` does nothing"
-        narrowed = course(narrow(values[1]))  # as a data file gives it
-        np.testing.assert_allclose(narrowed, alone[1], rtol=0, atol=1e-6 * peak)
+        np.testing.assert_allclose(swept[argument], alone, rtol=0, atol=1e-6 * peak)
+        assert np.ptp(swept[argument], axis=0).max() > 0, f"`{argument}` does nothing"
+        np.testing.assert_allclose(other, alone[1], rtol=0, atol=1e-6 * peak)
 
 
 def every_argument_matters(name: str, entry: Entry) -> None:
     """Each is swept, or another value of it changes the course; none is left out."""
     mattering = {*entry.sweeps, *entry.options}
-    for argument, values in entry.options.items():
-        plain = np.asarray(make(name, entry.arguments)(FIRST))
-        for value in values:
-            other = make(name, {**entry.arguments, argument: value})(FIRST)
-            assert not np.array_equal(other, plain), (argument, value)
+    others = [(n, value) for n, values in entry.options.items() for value in values]
+    kinds = [{**entry.arguments, n: value} for n, value in others]
+    plain, *changed = courses(name, [{**entry.arguments}, *kinds])
+    for other, course in zip(others, changed, strict=True):
+        assert not np.array_equal(course, plain), other
     known = inspect.signature(getattr(octl.schedules, name)).parameters
     missing = known.keys() - mattering - set(DEPENDENT.get(name, ()))
     assert not missing, f"no other value of {sorted(missing)} in the registry"
