@@ -9,6 +9,7 @@ from optaxctl._core.adjustment import AdjustmentState, adjustment
 from optaxctl._core.controllers import Controller, Signals, read
 from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide
+from optaxctl._core.flags import Alarm
 from optaxctl._core.types import F32, I32, Flag
 
 _TRIAL, _RAMP, _DONE, _PROVEN = 0, 1, 2, 3
@@ -51,7 +52,7 @@ def search(
     A learning-rate range test inside the run. With m_t the running mean of log loss,
     m_0 the first, and b the lowest of them:
 
-    - For `trial` updates the rate stays. Once m < m_0 - 2 fall it has proven itself
+    - For `trial` updates the rate stays. If then m < m_0 - 2 fall it has proven itself
       and is kept: a good rate is left alone, unless the loss breaks later.
     - Otherwise the rate rises by `factor` in every update. When the loss has fallen,
       b < m_0 - fall, and then breaks, or b is not beaten for `patience` updates, the
@@ -65,6 +66,9 @@ def search(
     Once done it changes nothing any more. The first loss must be finite and positive
     before anything is judged; non-positive ones are passed over; non-finite ones enter
     no mean.
+
+    While the search is not done and m > m_0 - fall, the alarm `ON_PROBATION` is up, so
+    that no snapshot is taken of a run that has learnt nothing, or died.
 
     Going back is `rewind`, which `control(..., snapshots=...)` carries out. Without
     snapshots a rate that breaks the run is cut, but what it broke stays broken.
@@ -90,7 +94,7 @@ def search(
       ceil: Upper bound of the scale, >= 1.
 
     Returns:
-      A controller that moves `lr_scale` and `rewind`. Gauges: `scale`, `phase` (0 on
+      A controller that moves `lr_scale`, `rewind` and `alarm`. Gauges: `scale`, `phase` (0 on
       trial, 1 rising, 2 done, 3 proven), `fallen` in units of log loss.
 
     Raises:
@@ -164,7 +168,8 @@ def search(
         lost = ~jnp.isfinite(x)
         broken = state.seen & ~state.back & ((lost & state.lost) | high_now)
         trying, rising = state.phase == _TRIAL, state.phase == _RAMP
-        proven = trying & ok & (level < start - 2 * fall)
+        over = trying & state.seen & (state.updates >= trial)
+        proven = over & ok & (level < start - 2 * fall)
         found = rising & fallen & (broken | (stale >= patience))
         failed = searching & broken & ~found
         late = searching & state.seen & (state.updates >= updates)
@@ -176,8 +181,7 @@ def search(
         settles = found | (late & (state.phase != _PROVEN))
         moved = adjust.update(jnp.where(settles, target, wish), state.adjustment)
 
-        over = failed | (trying & state.seen & (state.updates >= trial))
-        phase = jnp.where(over, _RAMP, state.phase)
+        phase = jnp.where(over | failed, _RAMP, state.phase)
         phase = jnp.where(ends, _DONE, jnp.where(proven, _PROVEN, phase))
         live = ok & searching
         pick = lambda new, old: jnp.where(live, new, old)
@@ -195,7 +199,9 @@ def search(
             stale=jnp.where(failed | (phase != state.phase), 0, stale),
             adjustment=moved,
         )
-        return decide(lr_scale=moved.scale, rewind=found | failed), new
+        unsure = (new.phase != _DONE) & ~(level < start - fall)
+        alarm = jnp.where(unsure, int(Alarm.ON_PROBATION), 0)
+        return decide(lr_scale=moved.scale, rewind=found | failed, alarm=alarm), new
 
     def gauges(state: SearchState) -> dict[str, Any]:
         return {

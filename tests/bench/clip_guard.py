@@ -66,7 +66,7 @@ FAULTS: dict[str, dict[str, Fault]] = {
     "adam": {
         "inf pixel": fault(pixel=between(AT, AT + 1, np.inf, 0)),
         "inf pixel in the first step": fault(pixel=between(0, 1, np.inf, 0)),
-        "NaN in every 7th batch": fault(pixel=lambda t: np.nan if t % 7 == 3 else 0),
+        "NaN in every 10th batch": fault(pixel=lambda t: np.nan if t % 10 == 3 else 0),
         "10 NaN batches in a row": fault(pixel=between(AT, AT + 10, np.nan, 0)),
         "inf in the gradient": fault(moments=between(AT, AT + 1, np.inf, 0)),
         "gradient of 1e30": fault(moments=between(AT, AT + 1, 1e30, 0)),
@@ -124,11 +124,11 @@ def zclipped(kind: str, rate: Any) -> Any:
 
 
 def ours(kind: str, rate: Any) -> Any:
-    decay = lambda step: jnp.clip((STEPS - step) / 120, 0, 1)
+    decay = lambda step: jnp.clip((STEPS - step) / 100, 0, 1)
     inner = octl.inject(
         FACTORIES[kind], learning_rate=lambda step: rate(step) * decay(step)
     )
-    search = octl.lr.search(200, trial=100)
+    search = octl.lr.search(200, trial=100, fall=0.3)
     return octl.supervise(inner, search, snapshots=octl.Snapshots(every=20))
 
 

@@ -170,7 +170,7 @@ FAMILIES = {
             "floor": 0.9,
             "ceil": 1.5,
         },
-        moves={"lr_scale", "rewind"},
+        moves={"lr_scale", "rewind", "alarm"},
         readers={"loss": "lr.search"},
         last_values=frozenset({"scale"}),
     ),

@@ -56,7 +56,7 @@ def reference(
         stale += 1
         bad = twice or (ok and (level > start + rise or y > start + 2 * rise))
         broken, fallen = judged and bad, (start if back else best) < start - fall
-        proven = phase == "trial" and ok and level < start - 2 * fall
+        proven = phase == "trial" and ok and t >= trial and level < start - 2 * fall
         back = back and not ok
         if proven:
             phase = "proven"
