@@ -19,7 +19,7 @@ _MODULES = (
     "optaxctl.report",
 )
 _NAMES = {
-    "optaxctl._core.cadence": ("after", "every", "start_at", "when"),
+    "optaxctl._core.cadence": ("after", "every", "fallback", "start_at", "when"),
     "optaxctl._core.persistence": ("lasting",),
     "optaxctl._core.response": ("respond",),
     "optaxctl._core.rollback": ("rollback",),

@@ -10,6 +10,7 @@ from optaxctl import (
 from optaxctl._core.cadence import (
     after as after,
     every as every,
+    fallback as fallback,
     start_at as start_at,
     when as when,
 )

@@ -22,7 +22,7 @@ class HeldState(NamedTuple):
 
 
 class CountedState(NamedTuple):
-    """State of `every`, `start_at` and `after`: updates seen and the inner state."""
+    """State of what counts updates, and the inner state."""
 
     updates: I32
     inner: State
@@ -203,6 +203,48 @@ def after(updates: int, controller: Controller) -> Controller:
         mute = decide(knobs=dict.fromkeys(decision.knobs, 1))
         loud = _choose(state.updates >= start, decision, mute)
         return loud, CountedState(increment(state.updates), inner)
+
+    return _counted(controller, update)
+
+
+def fallback(updates: int, controller: Controller) -> Controller:
+    """Mutes a controller while what it reads stays NaN or infinite.
+
+    Once a signal of its own has not been finite in `updates` updates in a row the
+    decision is neutral, and a rate falls back to its plain schedule, until an update in
+    which all are finite. The controller is updated all the while and decides by its own
+    rules on broken values before that.
+
+    Args:
+      updates: Updates in a row with a broken signal, >= 1.
+      controller: The controller that is not trusted on broken signals.
+
+    Returns:
+      A controller that moves the fields of the inner one.
+
+    Raises:
+      ValueError: If `updates` is not a whole number >= 1.
+
+    Example:
+      >>> import jax.numpy as jnp, optaxctl as octl
+      >>> rate = octl.lr.plateau(1, factor=0.5, monitor="loss", nonfinite="count")
+      >>> losses = jnp.array([1.0, 2.0, jnp.nan, jnp.nan, 1.0])
+      >>> replay = octl.replay(octl.fallback(2, rate), {"loss": losses})
+      >>> replay.decisions.lr_scale.tolist()
+      [1.0, 0.5, 0.25, 1.0, 0.0625]
+    """
+    checks.count("fallback", updates=updates)
+    limit = jnp.asarray(updates, jnp.int32)
+    counts = {"step", "accepted"}
+
+    def update(signals: Signals, state: CountedState) -> tuple[Decision, CountedState]:
+        decision, inner = controller.update(signals, state.inner)
+        names = sorted(controller.signals - counts)
+        values = [read(signals, name, "fallback") for name in names]
+        broken = ~jnp.all(jnp.isfinite(jnp.array(values)))
+        row = jnp.where(broken, increment(state.updates), 0)
+        mute = decide(knobs=dict.fromkeys(decision.knobs, 1))
+        return _choose(row < limit, decision, mute), CountedState(row, inner)
 
     return _counted(controller, update)
 

@@ -66,6 +66,7 @@ def adaptive(
     ceil: float = 20.0,
     min_rate: float = 0.0,
     max_rate: float = float("inf"),
+    learning_rate: float | None = None,
     max_adjustments: int | None = None,
     nonfinite: Literal["brake", "ignore"] = "brake",
 ) -> Controller:
@@ -126,6 +127,8 @@ def adaptive(
       min_rate: Rate below which no change leads, >= 0. It and `max_rate` read the
         signal `learning_rate`, which `control` provides.
       max_rate: Rate above which no change leads, > `min_rate`.
+      learning_rate: The rate to start from, to have it checked against these two; it
+        decides nothing.
       max_adjustments: Most changes in a run, >= 1, or None for no limit.
       nonfinite: Whether a NaN or infinite value is a spike ("brake") or passed over
         ("ignore"), as where `guard` refuses the step and the data are to blame.
@@ -175,6 +178,8 @@ def adaptive(
     checks.finite(who, flat=flat)
     checks.above(0, who, stable=stable, unstable=unstable, spike=spike)
     checks.require(max_rate > min_rate, who, "max_rate", max_rate, "> min_rate")
+    if learning_rate is not None:
+        checks.within(min_rate, max_rate, who, learning_rate=learning_rate)
     absolute = not (_is(min_rate, 0.0) and _is(max_rate, float("inf")))
     adjust = adjustment(
         who,

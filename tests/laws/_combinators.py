@@ -24,6 +24,13 @@ COMBINATORS = {
         readers={"loss": "stop.patience"},
         last_values=frozenset({"decision"}),
     ),
+    "fallback": Example(
+        octl.fallback,
+        {"updates": 2, "controller": octl.lr.plateau(3, monitor="loss")},
+        {"updates": 3, "controller": octl.lr.plateau(2, monitor="loss")},
+        moves={"lr_scale"},
+        readers={"loss": "lr.plateau"},
+    ),
     "start_at": Example(
         octl.start_at,
         {"updates": 25, "controller": _CLIP},

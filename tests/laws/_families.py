@@ -106,6 +106,7 @@ FAMILIES = {
             "ceil": 20.0,
             "min_rate": 1e-5,
             "max_rate": 1.0,
+            "learning_rate": 1e-3,
             "max_adjustments": 100,
             "nonfinite": "brake",
         },
@@ -138,6 +139,7 @@ FAMILIES = {
         moves={"lr_scale"},
         readers={"loss": "lr.adaptive", "learning_rate": "lr.adaptive"},
         last_values=frozenset({"scale", "before"}),
+        declarations=frozenset({"learning_rate"}),
         sizes=frozenset({"total_steps", "window"}),
     ),
     "lr.search": Example(

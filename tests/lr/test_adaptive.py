@@ -186,3 +186,11 @@ def test_arguments_are_checked(wrong: dict[str, Any]) -> None:
 def test_the_length_or_a_window_is_needed() -> None:
     with pytest.raises(ValueError, match="`total_steps`, or a `window`"):
         octl.lr.adaptive()
+
+
+def test_a_rate_out_of_bounds_is_noticed_before_the_run() -> None:
+    octl.lr.adaptive(100, **octl.lr.MOE, learning_rate=1e-3)
+    with pytest.raises(
+        ValueError, match=r"learning_rate=...\)` must be >= 1e-05 and <="
+    ):
+        octl.lr.adaptive(100, **octl.lr.MOE, learning_rate=0.1)
