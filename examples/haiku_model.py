@@ -15,7 +15,8 @@ import optaxctl as octl
 
 def main():
     features, labels = load_iris(return_X_y=True)
-    x = ((features - features.mean(0)) / features.std(0)).astype(np.float32)
+    x = np.asarray(features, np.float32)
+    x = (x - x.mean(0)) / x.std(0)
     model = hk.without_apply_rng(hk.transform(lambda x: hk.nets.MLP([32, 3])(x)))
     params = model.init(jax.random.key(0), x)
     tx = octl.supervise(optax.adamw(1e-2))

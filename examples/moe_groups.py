@@ -47,7 +47,7 @@ GROUPS = {
     "experts": group(3e-3, **octl.lr.AGGRESSIVE),
 }
 LABELS = {"body": "body", "router": "router", "experts": "experts", "head": "body"}
-tx = octl.control(optax.partition(GROUPS, LABELS), octl.guard())
+tx = octl.control(optax.partition({**GROUPS}, LABELS), octl.guard())
 
 
 @jax.jit

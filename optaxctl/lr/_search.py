@@ -61,11 +61,10 @@ def search(
       too high: the run goes back, with `restart` times it, which rises from there.
     - After `updates` updates it is done, with `back_off` times the rate at b.
 
-    A loss breaks when it is NaN or infinite twice in a row, when m > m_0 + rise, or when
-    log x > m_0 + 2 rise.
-    Once done it changes nothing any more. The first loss must be finite and positive
-    before anything is judged; non-positive ones are passed over; non-finite ones enter
-    no mean.
+    A loss breaks when it is NaN or infinite twice in a row, when m > m_0 + rise, or
+    when log x > m_0 + 2 rise. Once done it changes nothing any more. The first loss
+    must be finite and positive before anything is judged; non-positive ones are passed
+    over; non-finite ones enter no mean.
 
     While the search is not done and m > m_0 - fall, the alarm `ON_PROBATION` is up, so
     that no snapshot is taken of a run that has learnt nothing, or died.
@@ -94,8 +93,8 @@ def search(
       ceil: Upper bound of the scale, >= 1.
 
     Returns:
-      A controller that moves `lr_scale`, `rewind` and `alarm`. Gauges: `scale`, `phase` (0 on
-      trial, 1 rising, 2 done, 3 proven), `fallen` in units of log loss.
+      A controller that moves `lr_scale`, `rewind` and `alarm`. Gauges: `scale`, `phase`
+      (0 on trial, 1 rising, 2 done, 3 proven), `fallen` in units of log loss.
 
     Raises:
       ValueError: If an argument is out of range.

@@ -43,7 +43,7 @@ class Fault(NamedTuple):
     scale: np.ndarray  # factor of the inputs, by step
     pixel: np.ndarray  # added to one pixel, by step
     wrong: np.ndarray  # share of labels that are random, by step
-    init: np.ndarray  # factor of the initial weights
+    init: Any  # factor of the initial weights
     added: np.ndarray  # to every gradient, by step
 
 

@@ -14,7 +14,14 @@ import jax.numpy as jnp
 
 import optaxctl as octl
 from tests.bench._models import Job, mlp, transformer
-from tests.bench._optimizers import optimizers, signals, stepping, updating
+from tests.bench._optimizers import (
+    Optimizer,
+    optimizers,
+    signals,
+    stepping,
+    updating,
+    with_snapshots,
+)
 from tests.bench._overheads import (
     SEEDS,
     dispatch,
@@ -43,6 +50,7 @@ class Bench:
         self.update_alone()
         self.update_not_donated()
         self.whole_step()
+        self.with_snapshots()
         self.leaves()
         self.refusals()
 
@@ -98,6 +106,18 @@ class Bench:
         effects = sum(programs[form].effects() for form in ("I", "A"))
         self.bound("effects and callbacks, I and A", effects, (0, 0), "count")
 
+    def with_snapshots(self) -> None:
+        """What it costs to be able to go back, in the steps that do not."""
+        known = with_snapshots()
+        for kind in ("update", "step"):
+            programs = self.programs(kind, tuple(known), known=known)
+            figures = self.compile(programs)
+            times = self.time(kind, programs)
+            what = "update and apply" if kind == "update" else "whole step"
+            self.tabulate(f"{what}, with snapshots", figures, times)
+        for form in ("I, applied", "A"):
+            self.copies("with snapshots", form, figures)
+
     def leaves(self) -> None:
         bare, *forms = (
             len(jax.tree.leaves(optimizers()[name].init(self.job.params)))
@@ -126,9 +146,14 @@ class Bench:
         self.bound("steps wrongly refused or accepted", wrong, (0, 0), "count")
 
     def programs(
-        self, kind: str, names: tuple[str, ...], *, donate: bool = True
+        self,
+        kind: str,
+        names: tuple[str, ...],
+        *,
+        donate: bool = True,
+        known: dict[str, Optimizer] | None = None,
     ) -> dict[str, Program]:
-        job, known = self.job, optimizers()
+        job, known = self.job, known or optimizers()
         programs = {}
         for name in names:
             optimizer = known[name]
