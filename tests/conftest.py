@@ -1,23 +1,23 @@
 """Settings of every test: eight CPU devices, strict promotion, no network."""
 
-import atexit
 import os
+import shutil
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
 # All this before jax is imported. Sharding tests need more than one device.
-flags = ["--xla_force_host_platform_device_count=8"]
-# Nearly all the time of the tests is XLA compiling. With the oldest jax it compiles
-# in the cheapest way it knows; with all others, as it does for users.
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 " + os.environ.get(
+    "XLA_FLAGS", ""
+)
+# Nearly all the time of the tests is XLA compiling: with the oldest jax by its older,
+# quicker emitters, and with any other as it does for users.
 if version("jaxlib").startswith("0.10."):
-    flags += ["--xla_backend_optimization_level=0"]
-    flags += ["--xla_cpu_use_fusion_emitters=false"]
-os.environ["XLA_FLAGS"] = " ".join([*flags, os.environ.get("XLA_FLAGS", "")])
-# A program that was compiled in this run is not compiled again, in no process.
-compiled = tempfile.TemporaryDirectory()
-atexit.register(compiled.cleanup)
-os.environ["JAX_COMPILATION_CACHE_DIR"] = compiled.name
+    os.environ["XLA_FLAGS"] = (
+        "--xla_cpu_use_fusion_emitters=false " + os.environ["XLA_FLAGS"]
+    )
+# What was compiled in this run is not compiled again, in none of its processes.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp()
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -40,3 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         help="directory of other libraries' numbers, for tests/oracles",
     )
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"])

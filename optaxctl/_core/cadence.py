@@ -8,7 +8,15 @@ import jax
 import jax.numpy as jnp
 
 from optaxctl._core import checks
-from optaxctl._core.controllers import Controller, Signals, State, read, shape, together
+from optaxctl._core.controllers import (
+    Controller,
+    Signals,
+    State,
+    read,
+    require_controller,
+    shape,
+    together,
+)
 from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide, without_events
 from optaxctl._core.types import I32, Flag
@@ -234,6 +242,7 @@ def fallback(updates: int, controller: Controller) -> Controller:
       [1.0, 0.5, 0.25, 1.0, 0.0625]
     """
     checks.count("fallback", updates=updates)
+    require_controller("fallback", "controller", controller)
     limit = jnp.asarray(updates, jnp.int32)
     counts = {"step", "accepted"}
 

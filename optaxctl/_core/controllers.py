@@ -116,6 +116,13 @@ def restricted(controller: Controller, who: str, *fields: str) -> Controller:
     return controller
 
 
+def require_controller(who: str, argument: str, value: Any) -> None:
+    """Refuses what is no controller, such as a factory that was not called."""
+    if not isinstance(value, Controller):
+        hint = " Did you forget to call it?" if callable(value) else ""
+        raise TypeError(f"`{who}({argument}=...)` must be a controller.{hint}")
+
+
 def together(**controllers: Controller) -> Controller:
     """Runs controllers side by side and merges what they decide.
 
@@ -139,9 +146,7 @@ def together(**controllers: Controller) -> Controller:
     if not controllers:
         raise ValueError("`together()` needs at least one controller, by name.")
     for name, c in controllers.items():
-        if not isinstance(c, Controller):
-            hint = " Did you forget to call it?" if callable(c) else ""
-            raise TypeError(f"`together({name}=...)` must be a controller.{hint}")
+        require_controller("together", name, c)
 
     def init() -> dict[str, State]:
         return {name: c.init() for name, c in controllers.items()}

@@ -8,7 +8,12 @@ from jax import Array
 from jaxtyping import Bool
 
 from optaxctl._core import checks
-from optaxctl._core.controllers import Controller, Signals, State
+from optaxctl._core.controllers import (
+    Controller,
+    Signals,
+    State,
+    require_controller,
+)
 from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision
 from optaxctl._core.flags import ABOUT_CONTROL
@@ -68,6 +73,7 @@ def lasting(
       `updates - 1`.
     """
     checks.count("lasting", updates=updates)
+    require_controller("lasting", "watcher", watcher)
     enough = jnp.asarray(updates, jnp.int32)
     if within is not None:
         checks.count("lasting", within=within)

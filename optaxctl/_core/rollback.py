@@ -5,7 +5,13 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 
 from optaxctl._core import checks
-from optaxctl._core.controllers import Controller, Signals, State, read
+from optaxctl._core.controllers import (
+    Controller,
+    Signals,
+    State,
+    read,
+    require_controller,
+)
 from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide, merge
 from optaxctl._core.flags import ABOUT_CONTROL, Alarm, StopReason
@@ -24,6 +30,7 @@ class RollbackState(NamedTuple):
     tries: I32  # rewinds in this episode
     debt: I32  # what is left of the cuts, in updates that give them back
     anew: Flag  # whether nothing was measured since the last rewind
+    first: Flag  # whether that holds since the first one of the episode
     level: F32  # running mean of log loss, since the last rewind
     weight: F32  # what it weighs, 1 in the long run
     before: F32  # the level before the episode
@@ -59,8 +66,9 @@ def rollback(
     without an alarm. When `tries` rewinds of an episode did not help, it asks to stop
     instead of the next one, and goes on asking, and refusing, while the alarm is up.
 
-    A value enters the mean cut to `margin` above it. A NaN, infinite or non-positive
-    one does not, and where there is none a try succeeds without an alarm. Alarms about
+    A value enters the mean cut to `margin` above it and four times that below. A NaN,
+    infinite or non-positive one does not, and where there is none a try succeeds
+    without an alarm. Alarms about
     the control, `OUT_OF_DOMAIN` and `INVALID_DECISION`, are passed on and not answered.
 
     The rewind is carried out by `control(..., snapshots=...)`, or by a loop that reads
@@ -104,6 +112,7 @@ def rollback(
       its batches; OPT-175B and BLOOM also lower the rate. There people do it.
     """
     who = "rollback"
+    require_controller(who, "watcher", watcher)
     checks.above(0, who, lr_scale=lr_scale, margin=margin)
     checks.within(0, 1, who, lr_scale=lr_scale)
     checks.count(who, low=0, recover=recover)
@@ -119,6 +128,7 @@ def rollback(
             tries=jnp.zeros((), jnp.int32),
             debt=jnp.zeros((), jnp.int32),
             anew=jnp.zeros((), jnp.bool_),
+            first=jnp.zeros((), jnp.bool_),
             level=jnp.zeros((), jnp.float32),
             weight=jnp.zeros((), jnp.float32),
             before=jnp.full((), jnp.inf, jnp.float32),
@@ -132,22 +142,23 @@ def rollback(
         up = (decision.alarm & ~int(ABOUT_CONTROL)) != 0
         since = increment(state.since)
         x = read(signals, monitor, who)
-        counts = jnp.isfinite(x) & (x > 0) & ~up
+        counts = jnp.isfinite(x) & (x >= jnp.finfo(jnp.float32).tiny) & ~up
         # What a rewind asks of the mean waits for a value, so that no NaN changes it.
         starts = counts & state.anew
         mean = state.level / jnp.maximum(state.weight, 1 - _KEEP)
         known = jnp.where(state.weight > 0, mean, jnp.inf)
-        before = jnp.where(starts & (state.tries == 1), known, state.before)
+        before = jnp.where(starts & state.first, known, state.before)
         held = jnp.where(starts, 0, state.weight)
         y = jnp.log(jnp.where(counts, x, 1))
         # The first bad values, not yet known as such, must not pass for the level.
-        y = jnp.where(held > 0, jnp.minimum(y, mean + margin), y)
+        y = jnp.where(held > 0, jnp.clip(y, mean - 4 * margin, mean + margin), y)
         weight = jnp.where(counts, _KEEP * held + 1 - _KEEP, state.weight)
         level = _KEEP * jnp.where(starts, 0, state.level) + (1 - _KEEP) * y
         level = jnp.where(counts, level, state.level)
 
-        judged = (since >= probation) & counts
-        worse = judged & (state.tries > 0) & (level > (before + margin) * weight)
+        judged = (since >= probation) & ~up & jnp.isfinite(x)
+        high = counts & (level > (before + margin) * weight)
+        worse = judged & (state.tries > 0) & high
         over = judged & ~worse
         tried = jnp.where(over, 0, state.tries)
         good = state.good | (counts & (x <= jnp.exp(before + margin)))
@@ -164,6 +175,7 @@ def rollback(
             tries=jnp.where(back, increment(tried), tried),
             debt=owed + more,
             anew=back | (state.anew & ~counts),
+            first=(back & (tried == 0)) | (state.first & ~counts),
             level=level,
             weight=weight,
             before=before,

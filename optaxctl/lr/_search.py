@@ -13,6 +13,7 @@ from optaxctl._core.flags import Alarm
 from optaxctl._core.types import F32, I32, Flag
 
 _TRIAL, _RAMP, _DONE, _PROVEN = 0, 1, 2, 3
+_GAIN = 1e-3  # less than 0.1 % is no gain: a loss can fall by an ulp for ever
 
 
 class SearchState(NamedTuple):
@@ -146,7 +147,7 @@ def search(
 
     def update(signals: Signals, state: SearchState) -> tuple[Decision, SearchState]:
         x = read(signals, monitor, who)
-        ok = jnp.isfinite(x) & (x > 0)
+        ok = jnp.isfinite(x) & (x >= jnp.finfo(jnp.float32).tiny)
         y = jnp.log(jnp.where(ok, x, 1))
         scale, searching = state.adjustment.scale, state.phase != _DONE
         first = ok & ~state.seen
@@ -156,7 +157,7 @@ def search(
         weight = keep * old + (1 - keep)
         level = jnp.where(anew, start, state.level)
         level = (keep * old * level + (1 - keep) * y) / weight
-        better = ok & (anew | (level < state.best))
+        better = ok & (anew | (level < state.best - _GAIN))
         best = jnp.where(better, level, state.best)
         best_scale = jnp.where(better, scale, state.best_scale)
         stale = jnp.where(better, 0, increment(state.stale))
@@ -171,13 +172,13 @@ def search(
         proven = over & ok & (level < start - 2 * fall)
         found = rising & fallen & (broken | (stale >= patience))
         failed = searching & broken & ~found
-        late = searching & state.seen & (state.updates >= updates)
+        late = searching & (state.updates >= updates)
         late &= ~(found | failed | proven)
         ends = found | late
         ramps = rising & ok & ~ends & ~failed
         target = jnp.asarray(back_off, jnp.float32) * best_scale / scale
         wish = jnp.where(ramps, grow, jnp.where(failed, less, 1))
-        settles = found | (late & (state.phase != _PROVEN))
+        settles = found | (late & state.seen & (state.phase != _PROVEN))
         moved = adjust.update(jnp.where(settles, target, wish), state.adjustment)
 
         phase = jnp.where(over | failed, _RAMP, state.phase)

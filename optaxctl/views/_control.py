@@ -122,7 +122,7 @@ def control(
       Unlike `optax.apply_if_finite` it never gives in and accepts a NaN, it sees the
       loss, and it reads the gradients once.
     """
-    validate(inner, controller, observed, record, learning_rate)
+    validate(inner, controller, observed, record, learning_rate, snapshots)
     injected = inner if isinstance(inner, Injected) else None
     loop = Loop(
         controller=fresh_only(controller, frozenset(observed)),
@@ -171,7 +171,7 @@ def control(
 
         def file(take: Flag, newest: I32) -> Flag:
             nonlocal slots
-            slots, broken = filed(take, newest, slots, params, inner)
+            slots, broken = filed(take, newest, slots, params, inner, axis_name)
             return broken
 
         orders, content = loop.turn(updates, state.content(), extra, file)

@@ -139,7 +139,8 @@ class Loop:
         new = jax.tree.map(held, new._replace(health=health), landed(content))
         back = jnp.asarray(new.decision.rewind)
         ok &= ~landing
-        return Orders(ok, clip, scale, force, back, landing, health.newest), new
+        newest = content.health.newest if new.health is None else new.health.newest
+        return Orders(ok, clip, scale, force, back, landing, newest), new
 
     def _filed(
         self,

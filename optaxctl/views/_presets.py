@@ -53,9 +53,9 @@ def supervise(
       recent past, on a log scale, is refused.
     - A gradient norm that stands out is clipped, by `clip.auto`.
     - With `snapshots`, a loss that has been broken, 4 standard deviations above its
-      past, or 10 times its first value for 5 steps in a row leads to a `rollback`.
+      past, or 10 times its first value for 3 steps in a row leads to a `rollback`.
     - After `give_up_updates` non-finite steps in a row, or when going back has not
-      helped five times, it asks to stop.
+      helped seven times, it asks to stop.
 
     A healthy run sees outliers clipped and little else; the learning rate is lowered
     by `rollback` only. For other thresholds, compose `control` yourself.

@@ -9,16 +9,26 @@ import optax.contrib
 from optaxctl._core.controllers import Controller, shape
 from optaxctl.views._inject import Injected
 from optaxctl.views._signals import COMPUTED
+from optaxctl.views._snapshots import Snapshots
 
 
 def validate(
-    inner: Any, controller: Any, observed: Any, record: Any, learning_rate: Any
+    inner: Any,
+    controller: Any,
+    observed: Any,
+    record: Any,
+    learning_rate: Any,
+    snapshots: Any,
 ) -> None:
     """Refuses arguments of `control` that make no sense, alone or together."""
     if not isinstance(controller, Controller):
         hint = " Did you forget to call it?" if callable(controller) else ""
         raise TypeError(
             f"`control(controller=...)` must be a controller, got {controller!r}.{hint}"
+        )
+    if not (snapshots is None or isinstance(snapshots, Snapshots)):
+        raise TypeError(
+            f"`control(snapshots=...)` must be a `Snapshots(...)`, got {snapshots!r}."
         )
     for argument, names in (("observed", observed), ("record", record)):
         if isinstance(names, str):

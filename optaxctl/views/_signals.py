@@ -24,7 +24,7 @@ def gradient_norm(updates: Any, axis_name: str | None = None) -> F32:
         if jnp.issubdtype(leaf.dtype, jnp.inexact):
             x = leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32))
             squares = jnp.sum(jnp.real(x * jnp.conj(x))).astype(jnp.float32)
-            varies = axis_name is not None and axis_name in _varying(squares)
+            varies = axis_name is not None and axis_name in varying(squares)
             total += jax.lax.psum(squares, axis_name) if varies else squares
     _same_everywhere("grad_norm", total)
     # The slope of the root at 0 is infinite, and infinity times nothing is NaN.
@@ -69,7 +69,7 @@ def _reduced(name: str, value: Any, axis_name: str | None) -> Any:
 
 
 def _same_everywhere(name: str, value: Any) -> None:
-    if axes := sorted(map(str, _varying(value))):
+    if axes := sorted(map(str, varying(value))):
         raise TypeError(
             f"The signal `{name}` differs between the devices of mesh axis "
             f"{', '.join(axes)}, so they would decide differently. Reduce it with "
@@ -77,7 +77,8 @@ def _same_everywhere(name: str, value: Any) -> None:
         )
 
 
-def _varying(value: Any) -> frozenset[Any]:
+def varying(value: Any) -> frozenset[Any]:
+    """Returns the axes of `shard_map` along which devices hold different values."""
     return jax.typeof(value).manual_axis_type.varying
 
 

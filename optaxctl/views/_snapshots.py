@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from optaxctl._core import checks
 from optaxctl._core.types import I32, Flag
+from optaxctl.views._signals import varying
 
 Slots = tuple[Any, ...]
 """Pairs of parameters and optimizer state, the newest first."""
@@ -34,11 +35,12 @@ class Snapshots:
     the first snapshot is the initial state, and the oldest one always stays.
 
     What comes back is the parameters and the optimizer's state, bit for bit. Steps are
-    not uncounted and controllers keep their state, so schedules, budgets and cuts of
-    the rate go on; the data goes on too, past the batches that did the harm.
+    not uncounted and controllers keep their state, so the schedules of `inject`,
+    budgets and cuts of the rate go on; the data goes on too, past the batches that did
+    the harm. The count of a ready-made optimizer, and with it its schedule, comes back.
 
-    A step that would keep parameters or moments that are NaN or infinite raises
-    `NONFINITE_UPDATE` and goes back instead.
+    When a snapshot is due and the parameters or moments are NaN or infinite, the step
+    raises `NONFINITE_UPDATE` and goes back instead.
 
     Attributes:
       every: Steps without an alarm between two snapshots, >= 1. A rewind loses between
@@ -105,7 +107,6 @@ class Snapshots:
         """Throws the newest snapshot away, unless it is the last, before going back."""
         pops = back & (health.depth > 1)
         return health._replace(
-            quiet=jnp.where(back, 0, health.quiet),
             newest=jnp.where(pops, (health.newest - 1) % self.keep, health.newest),
             depth=jnp.where(pops, health.depth - 1, health.depth),
         )
@@ -118,21 +119,32 @@ class Snapshots:
 
 
 def filed(
-    take: Flag, newest: I32, slots: Slots, params: Any, inner: Any
+    take: Flag,
+    newest: I32,
+    slots: Slots,
+    params: Any,
+    inner: Any,
+    axis_name: str | None,
 ) -> tuple[Slots, Flag]:
     """Writes the newest snapshot if `take`, and tells whether it is broken."""
-    new, whole = [], jnp.ones((), jnp.bool_)
+    # Inside `shard_map` a device may see a shard; each branch must know that it does.
+    axes = frozenset().union(*map(varying, jax.tree.leaves((params, inner))))
+    yes = jax.lax.pcast(jnp.ones((), jnp.bool_), tuple(axes), to="varying")
+    new, whole = [], yes
     for i, slot in enumerate(slots):
         here = take & (newest == i)
 
         def write(slot: Any, params: Any, inner: Any, here: Flag = here) -> Any:
-            return _select(here, (params, inner), slot), _finite((params, inner))
+            return _select(here, (params, inner), slot), yes & _finite((params, inner))
 
-        keep = lambda slot, params, inner: (slot, jnp.ones((), jnp.bool_))
+        keep = lambda slot, params, inner: (slot, yes)
         slot, fine = jax.lax.cond(here, write, keep, slot, params, inner)
         new.append(slot)
         whole &= fine
-    return tuple(new), ~whole
+    broken = (~whole).astype(jnp.int32)
+    if axis_name is not None:
+        broken = jax.lax.pmax(broken, axis_name)
+    return tuple(new), broken != 0
 
 
 def restored(there: Flag, newest: I32, slots: Slots, tree: Any, part: int) -> Any:
@@ -152,18 +164,30 @@ def flown(
     An update cannot say "become s", as p + (s - p) is not s in floating point; so it is
     -p in the step that goes back, and s in the one that lands.
     """
-    leave = lambda u, p: _select(back, jax.tree.map(jnp.negative, p), u)
+    wide = lambda u, p: u.astype(jnp.result_type(u, p))
+    updates = jax.tree.map(wide, updates, params)
+    minus = lambda p: jnp.zeros_like(p) if p.dtype == bool else -p
+    leave = lambda u, p: _select(back, jax.tree.map(minus, p), u)
     updates = jax.lax.cond(back, leave, lambda u, p: u, updates, params)
     return restored(landing, newest, slots, updates, 0)
 
 
 def _finite(tree: Any) -> Flag:
-    """Whether all arrays are finite; scalars may be infinite, as a "best so far" is."""
+    """Whether all arrays are finite; scalars may be infinite, as a "best so far" is.
+
+    Of a control state inside only the optimizer counts: what it packs has its own law.
+    """
     ok = jnp.ones((), jnp.bool_)
-    for leaf in jax.tree.leaves(tree):
-        if leaf.ndim and jnp.issubdtype(leaf.dtype, jnp.inexact):
-            ok &= jnp.all(jnp.isfinite(leaf))
+    for leaf in jax.tree.leaves(tree, is_leaf=_is_control):
+        if _is_control(leaf):
+            ok &= _finite(leaf.inner)
+        elif jnp.issubdtype(leaf.dtype, jnp.inexact):
+            ok &= jnp.all(jnp.isfinite(leaf)) if leaf.ndim else ~jnp.isnan(leaf)
     return ok
+
+
+def _is_control(node: Any) -> bool:
+    return hasattr(node, "layout") and hasattr(node, "inner")
 
 
 def _select(here: Flag, new: Any, old: Any) -> Any:

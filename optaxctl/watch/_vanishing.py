@@ -30,8 +30,8 @@ def vanishing(
         alarm when n < ratio * r
 
     strictly. A norm far away enters the mean cut to 6 deviations, so a lasting fall is
-    accepted after some 40 updates, with `decay=0.999` some 120. A norm of exactly 0
-    enters nothing: dead units stay reported. A NaN or infinite norm raises no alarm and
+    accepted after a while, the later the larger `decay` is. A norm of exactly 0 enters
+    nothing: dead units stay reported. A NaN or infinite norm raises no alarm and
     enters nothing.
 
     Args:

@@ -72,7 +72,7 @@ FAULTS: dict[str, dict[str, Fault]] = {
     "adam": {
         "inf pixel": fault(pixel=between(AT, AT + 1, np.inf, 0)),
         "inf pixel in the first step": fault(pixel=between(0, 1, np.inf, 0)),
-        "NaN in every 10th batch": fault(pixel=lambda t: np.nan if t % 10 == 3 else 0),
+        "NaN in every 20th batch": fault(pixel=lambda t: np.nan if t % 20 == 3 else 0),
         "10 NaN batches in a row": fault(pixel=between(AT, AT + 10, np.nan, 0)),
         "inf in the gradient": fault(added=between(AT, AT + 1, np.inf, 0)),
         "gradient of 1e30": fault(added=between(AT, AT + 1, 1e30, 0)),

@@ -20,7 +20,7 @@ def reference(losses: Any, bads: Any, how: Any) -> list[tuple[Any, ...]]:
     """What is decided in every update: skip, rewind, stop, probation, the cut."""
     rows = []
     answered, anew, since, tries, debt, before = False, False, math.inf, 0, 0, math.inf
-    good = False
+    good = first = False
     level = weight = 0.0
     for loss, bad in zip(losses, bads, strict=True):
         since += 1
@@ -29,16 +29,18 @@ def reference(losses: Any, bads: Any, how: Any) -> list[tuple[Any, ...]]:
         if not up and 0 < loss < math.inf:
             y = math.log(loss)
             if anew:
-                if tries == 1:
+                if first:
                     before = level / weight if weight else math.inf
-                level, weight, anew = 0.0, 0.0, False
+                level, weight, anew, first = 0.0, 0.0, False, False
             if weight:
-                y = min(y, level / weight + how["margin"])
+                mean = level / weight
+                y = min(max(y, mean - 4 * how["margin"]), mean + how["margin"])
             level, weight = 0.9 * level + 0.1 * y, 0.9 * weight + 0.1
             good = good or math.log(loss) <= before + how["margin"]
-            if since >= how["probation"]:
-                worse = tries > 0 and level / weight > before + how["margin"]
-                over = not worse
+            worse = tries > 0 and level / weight > before + how["margin"]
+        worse = worse and since >= how["probation"]
+        if not up and math.isfinite(loss) and since >= how["probation"]:
+            over = not worse
         tries = 0 if over else tries
         fresh = not answered and (good or tries == 0)
         asks = worse or (up and (fresh or since > how["refractory"]))
@@ -46,6 +48,7 @@ def reference(losses: Any, bads: Any, how: Any) -> list[tuple[Any, ...]]:
         debt = max(debt - 1, 0) if over else debt
         if back:
             debt += how["recover"] if tries else 0
+            first = first or not tries
             tries, since, good, anew = tries + 1, 0, False, True
         answered = up and (back or (answered and not asks))
         skip = up or back
@@ -145,3 +148,25 @@ def test_what_no_rate_can_cure_asks_to_stop() -> None:
 def test_arguments_out_of_range_are_named(arguments: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         octl.rollback(WATCH, **arguments)
+
+
+def test_what_is_no_controller_is_named() -> None:
+    for combine in (octl.rollback, lambda c: octl.lasting(2, c)):
+        with pytest.raises(TypeError, match="must be a controller. Did you forget"):
+            combine(octl.watch.excess)
+
+
+def test_one_low_value_is_no_yardstick() -> None:
+    losses = np.ones(400, np.float32)
+    losses[92] = 1e-6
+    bads = np.zeros(400, np.int32)
+    bads[100] = 1
+    _, back, stops, waits, scale = jax.jit(replayed)(losses, bads)
+    assert (back.sum(), stops.any(), waits[-1], scale[-1]) == (1, False, False, 1)
+
+
+def test_a_signal_without_logarithms_ends_probation() -> None:
+    bads = np.zeros(50, np.int32)
+    bads[10] = 1
+    _, back, _, waits, _ = jax.jit(replayed)(np.full(50, -1, np.float32), bads)
+    assert (back.sum(), waits[-1]) == (1, False)

@@ -175,11 +175,12 @@ def hyperparameters_can_be_swept(example: Example) -> None:
     """`vmap` over the factory decides as the factory called once for each value."""
     numbers = example.arguments.keys() - example.sizes
     usual = {n: v for n in numbers if _is_number(v := example.arguments[n])}
-    policies = [usual, *({**usual, n: example.variations[n]} for n in usual)]
+    swept = usual.keys() - example.declarations
+    policies = [usual, *({**usual, n: example.variations[n]} for n in swept)]
     sweep = jax.vmap(
         lambda policy: scan(example.build(**policy))[0], axis_size=len(policies)
     )
-    alone = [recorded(example)[0], *(varied(example)[name] for name in usual)]
+    alone = [recorded(example)[0], *(varied(example)[name] for name in swept)]
     assert_near(jax.jit(sweep)(stack(policies)), stack(alone))
 
 

@@ -47,9 +47,11 @@ def reference(
             total = 0.8 * weight + 0.2
             level = (0.8 * weight * level + 0.2 * y) / total
             weight = total
-            if not judged or level < best:
+            if not judged or level < best - 1e-3:
                 best, best_scale, stale = level, scale, -1
         twice, lost = lost and not np.isfinite(x), not np.isfinite(x)
+        if start is None and t >= updates:
+            phase = "done"
         if start is None or phase == "done":
             yield scale, False, phases.index(phase)
             continue

@@ -109,3 +109,15 @@ def test_supervise_accepts_what_it_cannot_watch(loss: float, grads: Any) -> None
     reading = octl.read(state)
     assert (reading.accepted, reading.refused, reading.stop) == (5, 0, ())
     assert "out_of_domain" in reading.alarms
+
+
+def test_supervise_goes_back_after_three_bad_steps() -> None:
+    tx = octl.supervise(optax.adam(1e-3), snapshots=octl.Snapshots(every=5))
+    state = tx.init(PARAMS)
+    step = jax.jit(lambda s, g, x: octl.apply_gradients(tx, g, s, PARAMS, value=x)[1])
+    rewinds = []
+    for i in range(40):
+        state = step(state, gradients(i), 1.0 + 0.01 * (i % 3) + 1e3 * (i >= 30))
+        rewinds.append(octl.read(state).rewinds)
+    assert rewinds.index(1) == 32
+    assert rewinds[-1] == 1

@@ -188,3 +188,13 @@ def test_the_norm_of_sharded_gradients_is_that_of_the_whole(form):
 def test_a_norm_of_shards_without_an_axis_is_named(form):
     with pytest.raises(TypeError, match=r"`grad_norm` differs .* axis data"):
         shards(form)
+
+
+@pytest.mark.parametrize("form", ["frozen", "gated"])
+def test_a_snapshot_of_shards_is_whole_on_every_device(form):
+    """Whether one is broken, the devices must agree on."""
+    options = {"axis_name": "data", "snapshots": octl.Snapshots(every=1)}
+    params, state = shards(form, **options)
+    assert_close(params, whole(form)[0])
+    assert_close(state.snapshots[1][0], PARAMS)
+    assert octl.read(state).rewinds == 0

@@ -208,3 +208,46 @@ def test_a_checkpoint_holds_the_snapshots(tmp_path: Any) -> None:
         step = jax.jit(lambda g, s, p, x: octl.apply_gradients(tx, g, s, p, **x))
         params, state = step(gradients(i), state, params, signals)
     assert bits((params, state)) == bits(passed[9])
+
+
+def test_a_rewind_asked_while_landing_waits() -> None:
+    """The gradient of that step was taken at 0: whatever it says is not believed."""
+    back = {"back": True}
+    once = run(optax.adam(0.1), {10: back}, 12, apply=False, every=2, keep=3)
+    twice = run(optax.adam(0.1), {10: back, 11: back}, 12, apply=False, every=2, keep=3)
+    assert same(twice[12], once[12])
+    assert octl.read(twice[12][1]).rewinds == 1
+
+
+def test_after_a_plain_rewind_apply_gradients_lands_too() -> None:
+    passed = run(optax.adam(0.1), {10: {"back": True}}, 12, apply=False, every=3)
+    params, state = passed[11]
+    tx = octl.control(optax.adam(0.1), RULES, snapshots=octl.Snapshots(every=3))
+    landed = octl.apply_gradients(tx, gradients(11), state, params, **HEALTHY)
+    assert bits(landed) == bits(passed[12])
+
+
+def test_what_control_keeps_inside_is_not_taken_for_a_moment() -> None:
+    """A control state inside holds infinite limits, and is healthy."""
+    inside = octl.control(optax.sgd(0.01), octl.clip.auto())
+    passed = run(inside, {}, 6, apply=True, every=2)
+    assert octl.read(passed[-1][1]).rewinds == 0
+
+
+@pytest.mark.parametrize("wrong", [True, 100, octl.Snapshots])
+def test_what_is_no_snapshots_is_refused(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"control\(snapshots=...\)` must be a `Snap"):
+        octl.control(optax.sgd(0.1), octl.guard(), snapshots=wrong)
+
+
+def test_narrow_updates_lead_back_exactly() -> None:
+    tx = octl.control(optax.sgd(0.1), RULES, snapshots=octl.Snapshots(every=1))
+    params = {"w": jnp.float32([1.2145509, 3.1015563]), "on": jnp.array([True, False])}
+    state, passed = tx.init(params), []
+    for i in range(5):
+        passed.append(params)
+        grads = {"w": jnp.bfloat16([0.3, 0.7]), "on": jnp.zeros(2, jnp.bool_)}
+        signals = HEALTHY | {"back": i == 3}
+        updates, state = tx.update(grads, state, params, **signals)
+        params = optax.apply_updates(params, updates)
+    assert bits(params) == bits(passed[1])
