@@ -151,9 +151,10 @@ def test_arguments_out_of_range_are_named(arguments: Any, message: str) -> None:
 
 
 def test_what_is_no_controller_is_named() -> None:
+    factory: Any = octl.watch.excess
     for combine in (octl.rollback, lambda c: octl.lasting(2, c)):
-        with pytest.raises(TypeError, match="must be a controller. Did you forget"):
-            combine(octl.watch.excess)
+        with pytest.raises(TypeError, match=r"must be a controller\. Did you forget"):
+            combine(factory)
 
 
 def test_one_low_value_is_no_yardstick() -> None:
