@@ -61,15 +61,15 @@ def rollback(
     A rewind is on probation for `probation` updates, in which the alarm `ON_PROBATION`
     is up, so that no snapshot is taken. If the running mean of the logarithm of
     `monitor` then lies more than `margin` above that before the episode, the try has
-    failed and the next one follows; else the episode is over. From then on
-    cuts are given back geometrically, a factor of 1/lr_scale in `recover` updates
-    without an alarm. When `tries` rewinds of an episode did not help, it asks to stop
-    instead of the next one, and goes on asking, and refusing, while the alarm is up.
+    failed and the next one follows; else the episode is over. From then on cuts are
+    given back geometrically, a factor of 1/lr_scale in `recover` updates without an
+    alarm. When `tries` rewinds of an episode did not help, it asks to stop instead of
+    the next one, and goes on asking, and refusing, while the alarm is up.
 
     A value enters the mean cut to `margin` above it and four times that below. A NaN,
-    infinite or non-positive one does not, and where there is none a try succeeds
-    without an alarm. Alarms about
-    the control, `OUT_OF_DOMAIN` and `INVALID_DECISION`, are passed on and not answered.
+    infinite or non-positive one does not, and where there is no mean a try succeeds
+    without an alarm. Alarms about the control, `OUT_OF_DOMAIN` and `INVALID_DECISION`,
+    are passed on and not answered.
 
     The rewind is carried out by `control(..., snapshots=...)`, or by a loop that reads
     `Reading.rewinds` and restores a checkpoint. It undoes steps, so it needs persistent
@@ -87,8 +87,7 @@ def rollback(
 
     Returns:
       A controller that moves `alarm`, `skip`, `rewind`, `lr_scale` and `stop`
-      (`GAVE_UP`).
-      Gauges beside the watcher's: `tries` and `cut`, the factor in force.
+      (`GAVE_UP`). Gauges beside the watcher's: `tries` and `cut`, the factor in force.
 
     Raises:
       ValueError: If a value is out of range.
