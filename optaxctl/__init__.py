@@ -33,7 +33,7 @@ _NAMES = {
     "optaxctl.views._control": ("Control", "apply_gradients", "control"),
     "optaxctl.views._inject": ("Injected", "inject"),
     "optaxctl.views._observe": ("observe", "set_lr"),
-    "optaxctl.views._presets": ("guard", "supervise"),
+    "optaxctl.views._presets": ("guard", "skip_spikes", "supervise"),
     "optaxctl.views._read": ("Reading", "last_decision", "read"),
     "optaxctl.views._replay": ("Replay", "replay"),
     "optaxctl.views._schedule": ("as_schedule",),

@@ -41,7 +41,11 @@ from optaxctl.views._control import (
 )
 from optaxctl.views._inject import Injected as Injected, inject as inject
 from optaxctl.views._observe import observe as observe, set_lr as set_lr
-from optaxctl.views._presets import guard as guard, supervise as supervise
+from optaxctl.views._presets import (
+    guard as guard,
+    skip_spikes as skip_spikes,
+    supervise as supervise,
+)
 from optaxctl.views._read import (
     Reading as Reading,
     last_decision as last_decision,

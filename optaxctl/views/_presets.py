@@ -1,5 +1,7 @@
 """Combinations that have earned a name."""
 
+from typing import Any
+
 import optax
 
 from optaxctl._core import checks
@@ -12,7 +14,7 @@ from optaxctl.clip import auto
 from optaxctl.views._control import Control, control
 from optaxctl.views._inject import Injected
 from optaxctl.views._snapshots import Snapshots
-from optaxctl.watch import excess, nonfinite, spike
+from optaxctl.watch import excess, nonfinite, outlier, spike
 
 
 def guard(*monitors: str) -> Controller:
@@ -36,6 +38,56 @@ def guard(*monitors: str) -> Controller:
       True
     """
     return respond(nonfinite(*monitors), skip=True)
+
+
+def skip_spikes(
+    threshold: float = 6.0,
+    *,
+    window: int = 128,
+    min_updates: int = 63,
+    ddof: int = 1,
+    eps: float = 0.0,
+) -> Controller:
+    """Refuses a step whose loss or gradient norm stands out, as other trainers do.
+
+    A step is refused if it is not finite, or if its loss or its gradient norm is more
+    than `threshold` standard deviations above the mean of the last `window` ones,
+    refused ones included: `guard` and two of `watch.outlier`. For a rule without a
+    blind start, on logarithms, take `respond(watch.spike(6.0), skip=True)`.
+
+    Args:
+      threshold: How many standard deviations above the mean are too many, > 0.
+      window: How many values to keep, >= 2.
+      min_updates: Values to wait for, >= 2 and <= `window`.
+      ddof: 1 to divide the squares by n - 1, 0 by n.
+      eps: Least standard deviation, >= 0, in units of the signal.
+
+    Returns:
+      A controller that moves `skip` and `alarm`. It reads `loss` and `grad_norm`.
+
+    Raises:
+      ValueError: If an argument is out of range.
+
+    Example:
+      >>> import optax, optaxctl as octl
+      >>> tx = octl.control(optax.adamw(3e-4), octl.skip_spikes())
+
+    References:
+      The defaults are those of OLMo-core's `SkipStepOptimizer` and of MaxText's
+      `skip_step_on_spikes`; Levanter's `skip_bad_steps` has `ddof=0, eps=1e-6`. In all
+      three one NaN refuses every step for the whole window.
+    """
+    rule: dict[str, Any] = {
+        "window": window,
+        "min_updates": min_updates,
+        "ddof": ddof,
+        "eps": eps,
+    }
+    watch = together(
+        loss=outlier(threshold, **rule),
+        norm=outlier(threshold, monitor="grad_norm", **rule),
+    )
+    return together(guard=guard(), spikes=respond(watch, skip=True))
 
 
 def supervise(

@@ -118,10 +118,7 @@ def finite(kind: str, rate: Any) -> Any:
 
 def skipping(kind: str, rate: Any) -> Any:
     """The rule of OLMo and MaxText, without what one NaN does to it there."""
-    watch = lambda monitor: octl.watch.outlier(monitor=monitor, min_updates=63)
-    spikes = octl.together(loss=watch("loss"), norm=watch("grad_norm"))
-    rule = octl.together(guard=octl.guard(), spikes=octl.respond(spikes, skip=True))
-    return octl.control(FACTORIES[kind](rate), rule)
+    return octl.control(FACTORIES[kind](rate), octl.skip_spikes())
 
 
 def zclipped(kind: str, rate: Any) -> Any:

@@ -144,6 +144,15 @@ COMBINATORS = {
         readers={"loss": "stop.patience", "grad_norm": "clip.zscore"},
         last_values=frozenset({"limit", "z"}),
     ),
+    "skip_spikes": Example(
+        octl.skip_spikes,
+        {"threshold": 63.0, "window": 30, "min_updates": 3, "ddof": 0, "eps": 0.0},
+        {"threshold": 300.0, "window": 3, "min_updates": 30, "ddof": 1, "eps": 10.0},
+        moves={"skip", "alarm"},
+        readers={"loss": "watch.nonfinite", "grad_norm": "watch.nonfinite"},
+        last_values=frozenset({"z"}),
+        sizes=frozenset({"window", "ddof"}),
+    ),
     "guard": Example(
         octl.guard,
         {"monitors": ("loss", "grad_norm")},

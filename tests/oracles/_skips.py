@@ -76,13 +76,7 @@ def observed(rule: Rule, norms: Any, losses: Any) -> np.ndarray:
     """1 for a step that is taken, 0 for one that is refused."""
     options = rule._asdict()
     del options["passes"]
-    watch = octl.together(
-        loss=octl.watch.outlier(monitor="loss", **options),
-        norm=octl.watch.outlier(monitor="grad_norm", **options),
-    )
-    controller = octl.together(
-        guard=octl.guard(), spikes=octl.respond(watch, skip=True)
-    )
+    controller = octl.skip_spikes(**options)
     signals = {
         "loss": np.asarray(losses, np.float32),
         "grad_norm": np.asarray(norms, np.float32),
