@@ -119,8 +119,8 @@ def restricted(controller: Controller, who: str, *fields: str) -> Controller:
 def require_controller(who: str, argument: str, value: Any) -> None:
     """Refuses what is no controller, such as a factory that was not called."""
     if not isinstance(value, Controller):
-        hint = " Did you forget to call it?" if callable(value) else ""
-        raise TypeError(f"`{who}({argument}=...)` must be a controller.{hint}")
+        why = ". Did you forget to call it?" if callable(value) else f", got {value!r}."
+        raise TypeError(f"`{who}({argument}=...)` must be a controller{why}")
 
 
 def together(**controllers: Controller) -> Controller:

@@ -83,7 +83,7 @@ _ALARMS = {
     ),
     Alarm.NONFINITE_UPDATE: (
         Severity.EMERGENCY,
-        "An update came out NaN or infinite from a finite loss and gradient.",
+        "Parameters or moments are NaN or infinite, though loss and gradient were not.",
     ),
     Alarm.VANISHING_GRADIENT: (
         Severity.WARNING,
@@ -91,7 +91,7 @@ _ALARMS = {
     ),
     Alarm.ON_PROBATION: (
         Severity.INFO,
-        "The run has gone back, and it is not known yet whether that was enough.",
+        "It is not known yet whether the run is healthy, so no snapshot is taken.",
     ),
 }
 

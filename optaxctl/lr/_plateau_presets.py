@@ -45,6 +45,7 @@ def like_torch(
     checks.count(who, low=0, patience=patience)
     checks.one_of(who, "threshold_mode", threshold_mode, ("rel", "abs"))
     checks.above(0, who, learning_rate=learning_rate)
+    checks.at_least(0, who, threshold=threshold, min_lr=min_lr, eps=eps)
     relative = threshold_mode == "rel"
     return {
         "updates": patience + 1,
@@ -93,6 +94,7 @@ def like_keras(
     who = "lr.like_keras"
     checks.count(who, low=0, patience=patience, cooldown=cooldown)
     checks.above(0, who, learning_rate=learning_rate)
+    checks.at_least(0, who, min_delta=min_delta, min_lr=min_lr)
     return {
         "updates": max(patience, 1),
         "factor": factor,

@@ -101,7 +101,7 @@ def supervise(
     """Wraps an optimizer for a run left alone: a sound preset of `control`.
 
     - A step with a NaN or infinite loss or gradient norm is refused.
-    - A step whose loss or gradient norm is more than 10 standard deviations above its
+    - A step whose loss or gradient norm is more than 6 standard deviations above its
       recent past, on a log scale, is refused.
     - A gradient norm that stands out is clipped, by `clip.auto`.
     - With `snapshots`, a loss that has been broken, 4 standard deviations above its

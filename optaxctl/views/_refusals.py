@@ -6,7 +6,7 @@ import jax
 import optax
 import optax.contrib
 
-from optaxctl._core.controllers import Controller, shape
+from optaxctl._core.controllers import Controller, require_controller, shape
 from optaxctl.views._inject import Injected
 from optaxctl.views._signals import COMPUTED
 from optaxctl.views._snapshots import Snapshots
@@ -21,11 +21,7 @@ def validate(
     snapshots: Any,
 ) -> None:
     """Refuses arguments of `control` that make no sense, alone or together."""
-    if not isinstance(controller, Controller):
-        hint = " Did you forget to call it?" if callable(controller) else ""
-        raise TypeError(
-            f"`control(controller=...)` must be a controller, got {controller!r}.{hint}"
-        )
+    require_controller("control", "controller", controller)
     if not (snapshots is None or isinstance(snapshots, Snapshots)):
         raise TypeError(
             f"`control(snapshots=...)` must be a `Snapshots(...)`, got {snapshots!r}."

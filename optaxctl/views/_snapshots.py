@@ -11,7 +11,7 @@ from optaxctl._core.types import I32, Flag
 from optaxctl.views._signals import varying
 
 Slots = tuple[Any, ...]
-"""Pairs of parameters and optimizer state, the newest first."""
+"""A ring of pairs of parameters and optimizer state."""
 
 
 class Health(NamedTuple):

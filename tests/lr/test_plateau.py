@@ -112,3 +112,20 @@ def test_arguments_are_checked(argument: Any) -> None:
     (name,) = argument
     with pytest.raises(ValueError, match=rf"`lr.plateau\({name}=...\)` must be"):
         octl.lr.plateau(**argument)
+
+
+@pytest.mark.parametrize(
+    ("like", "wrong"),
+    [
+        (octl.lr.like_torch, {"min_lr": -1.0}),
+        (octl.lr.like_torch, {"threshold": -1.0}),
+        (octl.lr.like_keras, {"min_delta": -1.0}),
+        (octl.lr.like_keras, {"min_lr": -1.0}),
+    ],
+)
+def test_wrong_arguments_of_other_libraries_are_named(like: Any, wrong: Any) -> None:
+    (name,) = wrong
+    with pytest.raises(
+        ValueError, match=rf"{like.__name__}\({name}=...\)` must be >= 0"
+    ):
+        like(**wrong)

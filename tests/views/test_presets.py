@@ -121,3 +121,12 @@ def test_supervise_goes_back_after_three_bad_steps() -> None:
         rewinds.append(octl.read(state).rewinds)
     assert rewinds.index(1) == 32
     assert rewinds[-1] == 1
+
+
+def test_supervise_runs_what_else_it_is_given() -> None:
+    rate = octl.lr.plateau(1, factor=0.5, monitor="loss")
+    tx = octl.supervise(optax.sgd(0.1), rate)
+    state = tx.init(PARAMS)
+    for _ in range(2):
+        _, state = tx.update(gradients(0), state, PARAMS, value=1.0)
+    assert octl.read(state).lr_scale == 0.5

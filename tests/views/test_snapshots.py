@@ -251,3 +251,10 @@ def test_narrow_updates_lead_back_exactly() -> None:
         updates, state = tx.update(grads, state, params, **signals)
         params = optax.apply_updates(params, updates)
     assert bits(params) == bits(passed[1])
+
+
+def test_the_step_that_lands_is_no_snapshot() -> None:
+    """It is handed parameters of 0, which no healthy step has ever seen."""
+    passed = run(optax.adam(0.1), {4: {"back": True}}, 6, apply=False, every=1)
+    slots = passed[6][1].snapshots
+    assert all(np.any(leaf) for leaf in [slot[0]["w"] for slot in slots])
