@@ -26,6 +26,7 @@ class RollbackState(NamedTuple):
 
     answered: Flag  # whether the alarm is up and a rewind has answered it
     since: I32  # updates since the last rewind; saturates
+    calm: I32  # updates since that or the last alarm; saturates
     good: Flag  # whether a value since was as good as before the episode
     tries: I32  # rewinds in this episode
     debt: I32  # what is left of the cuts, in updates that give them back
@@ -44,7 +45,7 @@ def rollback(
     lr_scale: float = 0.1,
     recover: int = 1000,
     refractory: int = 25,
-    probation: int = 50,
+    probation: int = 25,
     margin: float = 0.5,
     tries: int = 7,
 ) -> Controller:
@@ -58,18 +59,19 @@ def rollback(
     `lr_scale`. An alarm that is up `refractory` updates after a rewind is a reason for
     the next one, to an older snapshot, whatever the loss was.
 
-    A rewind is on probation for `probation` updates, in which the alarm `ON_PROBATION`
-    is up, so that no snapshot is taken. If the running mean of the logarithm of
-    `monitor` then lies more than `margin` above that before the episode, the try has
-    failed and the next one follows; else the episode is over. From then on cuts are
-    given back geometrically, a factor of 1/lr_scale in `recover` updates without an
-    alarm. When `tries` rewinds of an episode did not help, it asks to stop instead of
-    the next one, and goes on asking, and refusing, while the alarm is up.
+    A rewind is on probation, with the alarm `ON_PROBATION` up so that no snapshot is
+    taken, until there was no alarm for `probation` updates. If the running mean of the
+    logarithm of `monitor` then lies more than `margin` above that before the episode,
+    the try has failed and the next one follows; else the episode is over. From then on
+    cuts are given back geometrically, a factor of 1/lr_scale in `recover` updates
+    without an alarm. When `tries` rewinds of an episode did not help, it asks to stop
+    instead of the next one, and goes on asking, and refusing, while the alarm is up.
 
-    A value enters the mean cut to `margin` above it and four times that below. A NaN,
-    infinite or non-positive one does not, and where there is no mean a try succeeds
-    without an alarm. Alarms about the control, `OUT_OF_DOMAIN` and `INVALID_DECISION`,
-    are passed on and not answered.
+    A value enters the mean cut to `margin` above it and four times that below; the
+    first one after a rewind is cut in the same way about the mean before the episode.
+    A NaN, infinite or non-positive one does not enter, and where there is no mean a try
+    succeeds without an alarm. Alarms about the control, `OUT_OF_DOMAIN` and
+    `INVALID_DECISION`, are passed on and not answered.
 
     The rewind is carried out by `control(..., snapshots=...)`, or by a loop that reads
     `Reading.rewinds` and restores a checkpoint. It undoes steps, so it needs persistent
@@ -81,7 +83,7 @@ def rollback(
       lr_scale: Factor of a cut, > 0 and <= 1.
       recover: Updates to give a factor of `lr_scale` back in, >= 0.
       refractory: Updates after a rewind in which the data may be to blame, >= 1.
-      probation: Updates after which a try is judged, >= 1.
+      probation: Updates without an alarm after which a try is judged, >= 1.
       margin: What is too much then, in units of log loss, > 0: 0.5 is 1.65 times.
       tries: Rewinds in one episode before giving up, >= 1.
 
@@ -123,6 +125,7 @@ def rollback(
         return RollbackState(
             answered=jnp.zeros((), jnp.bool_),
             since=jnp.full((), _LAST, jnp.int32),
+            calm=jnp.full((), _LAST, jnp.int32),
             good=jnp.zeros((), jnp.bool_),
             tries=jnp.zeros((), jnp.int32),
             debt=jnp.zeros((), jnp.int32),
@@ -149,13 +152,16 @@ def rollback(
         before = jnp.where(starts & state.first, known, state.before)
         held = jnp.where(starts, 0, state.weight)
         y = jnp.log(jnp.where(counts, x, 1))
-        # The first bad values, not yet known as such, must not pass for the level.
-        y = jnp.where(held > 0, jnp.clip(y, mean - 4 * margin, mean + margin), y)
+        # A few bad values, not yet known as such, must not pass for the level.
+        usual = jnp.where(held > 0, mean, before)
+        calmed = jnp.clip(y, usual - 4 * margin, usual + margin)
+        y = jnp.where(jnp.isfinite(usual), calmed, y)
         weight = jnp.where(counts, _KEEP * held + 1 - _KEEP, state.weight)
         level = _KEEP * jnp.where(starts, 0, state.level) + (1 - _KEEP) * y
         level = jnp.where(counts, level, state.level)
 
-        judged = (since >= probation) & ~up & jnp.isfinite(x)
+        calm = jnp.where(up, 0, increment(state.calm))
+        judged = (calm >= probation) & jnp.isfinite(x)
         high = counts & (level > (before + margin) * weight)
         worse = judged & (state.tries > 0) & high
         over = judged & ~worse
@@ -170,6 +176,7 @@ def rollback(
         new = RollbackState(
             answered=up & (back | (state.answered & ~asks)),
             since=jnp.where(back, 0, since),
+            calm=jnp.where(back, 0, calm),
             good=good & ~back,
             tries=jnp.where(back, increment(tried), tried),
             debt=owed + more,

@@ -1,6 +1,7 @@
 """Controllers that move the learning rate, and nothing else."""
 
 from optaxctl.lr._adaptive import AdaptiveState, Change, adaptive
+from optaxctl.lr._automatic import AutomaticState, automatic
 from optaxctl.lr._follow import FollowState, follow
 from optaxctl.lr._greedy import GreedyState, greedy
 from optaxctl.lr._plateau import PlateauState, plateau
@@ -13,12 +14,14 @@ __all__ = [
     "CONSERVATIVE",
     "MOE",
     "AdaptiveState",
+    "AutomaticState",
     "Change",
     "FollowState",
     "GreedyState",
     "PlateauState",
     "SearchState",
     "adaptive",
+    "automatic",
     "follow",
     "greedy",
     "like_keras",

@@ -10,7 +10,14 @@ CONSERVATIVE: Mapping[str, Any] = MappingProxyType(
 """Arguments of `lr.adaptive` for a rate that hardly moves."""
 
 AGGRESSIVE: Mapping[str, Any] = MappingProxyType(
-    {"increase": 1.2, "decrease": 0.6, "patience": 1, "improving": 0.01, "ceil": 50.0}
+    {
+        "increase": 1.2,
+        "decrease": 0.6,
+        "max_change": 0.4,
+        "patience": 1,
+        "improving": 0.01,
+        "ceil": 50.0,
+    }
 )
 """Arguments of `lr.adaptive` for a rate that follows the loss closely."""
 

@@ -21,10 +21,12 @@ def reference(losses: Any, bads: Any, how: Any) -> list[tuple[Any, ...]]:
     rows = []
     answered, anew, since, tries, debt, before = False, False, math.inf, 0, 0, math.inf
     good = first = False
+    calm = math.inf
     level = weight = 0.0
     for loss, bad in zip(losses, bads, strict=True):
         since += 1
         up = bool(bad)
+        calm = 0 if up else calm + 1
         over = worse = False
         if not up and 0 < loss < math.inf:
             y = math.log(loss)
@@ -32,14 +34,14 @@ def reference(losses: Any, bads: Any, how: Any) -> list[tuple[Any, ...]]:
                 if first:
                     before = level / weight if weight else math.inf
                 level, weight, anew, first = 0.0, 0.0, False, False
-            if weight:
-                mean = level / weight
-                y = min(max(y, mean - 4 * how["margin"]), mean + how["margin"])
+            usual = level / weight if weight else before
+            if usual < math.inf:
+                y = min(max(y, usual - 4 * how["margin"]), usual + how["margin"])
             level, weight = 0.9 * level + 0.1 * y, 0.9 * weight + 0.1
             good = good or math.log(loss) <= before + how["margin"]
             worse = tries > 0 and level / weight > before + how["margin"]
-        worse = worse and since >= how["probation"]
-        if not up and math.isfinite(loss) and since >= how["probation"]:
+        worse = worse and calm >= how["probation"]
+        if math.isfinite(loss) and calm >= how["probation"]:
             over = not worse
         tries = 0 if over else tries
         fresh = not answered and (good or tries == 0)
@@ -49,7 +51,7 @@ def reference(losses: Any, bads: Any, how: Any) -> list[tuple[Any, ...]]:
         if back:
             debt += how["recover"] if tries else 0
             first = first or not tries
-            tries, since, good, anew = tries + 1, 0, False, True
+            tries, since, calm, good, anew = tries + 1, 0, 0, False, True
         answered = up and (back or (answered and not asks))
         skip = up or back
         rows.append(
@@ -171,3 +173,21 @@ def test_a_signal_without_logarithms_ends_probation() -> None:
     bads[10] = 1
     _, back, _, waits, _ = jax.jit(replayed)(np.full(50, -1, np.float32), bads)
     assert (back.sum(), waits[-1]) == (1, False)
+
+
+def test_a_bad_value_between_alarms_is_no_level() -> None:
+    """Zeros among the bad batches end the alarm, and a bad value comes after them."""
+    losses, bads = np.ones(80, np.float32), np.zeros(80, np.int32)
+    losses[20:31], bads[20:28] = 1e4, 1
+    losses[28:30] = 0.0
+    c = octl.rollback(WATCH)
+    decided = octl.replay(c, {"loss": losses, "bad": bads}).decisions
+    assert (decided.rewind.sum(), decided.lr_scale[-1]) == (1, 1)
+
+
+def test_cuts_add_up_to_no_more_than_a_counter_holds() -> None:
+    c = octl.rollback(WATCH, lr_scale=0.5, recover=2**30, refractory=1)
+    bads = np.ones(9, np.int32)
+    scale = octl.replay(c, {"loss": np.ones(9), "bad": bads}).decisions.lr_scale
+    assert np.all(np.diff(scale) <= 0)
+    assert scale[-1] == pytest.approx(0.25)

@@ -119,7 +119,7 @@ COMBINATORS = {
             "recover": 6,
             "refractory": 1,
             "probation": 4,
-            "margin": 1e-3,
+            "margin": 0.2,
             "tries": 2,
         },
         {

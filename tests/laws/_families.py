@@ -142,6 +142,31 @@ FAMILIES = {
         declarations=frozenset({"learning_rate"}),
         sizes=frozenset({"total_steps", "window"}),
     ),
+    "lr.automatic": Example(
+        octl.lr.automatic,
+        {
+            "total_steps": 94,
+            "usual": {"window": 3, "warmup": 0},
+            "careful": {"increase": 1.01, "decrease": 0.9, "patience": 1},
+            "bold": {"decrease": 0.9, "patience": 1},
+            "turbulent": 0.01,
+            "plateau": 1,
+            "hold": 1,
+        },
+        {
+            "usual": {"window": 6, "warmup": 0},
+            "careful": {"increase": 1.3, "decrease": 0.75, "patience": 3},
+            "bold": {"decrease": 0.75, "patience": 1},
+            "turbulent": 9.0,
+            "plateau": 6,
+            "hold": 3,
+        },
+        moves={"lr_scale"},
+        readers={"loss": "lr.adaptive"},
+        last_values=frozenset({"scale", "before"}),
+        declarations=frozenset({"total_steps"}),
+        sizes=frozenset({"total_steps"}),
+    ),
     "lr.search": Example(
         octl.lr.search,
         {

@@ -158,6 +158,8 @@ def test_defaults_follow_from_the_length_of_the_run() -> None:
 def test_presets_are_arguments() -> None:
     for preset in (octl.lr.CONSERVATIVE, octl.lr.AGGRESSIVE, octl.lr.MOE):
         octl.lr.adaptive(1000, **preset)
+        limit = preset.get("max_change", 0.3)
+        assert 1 - limit <= preset["decrease"] < preset["increase"] <= 1 + limit
     assert octl.lr.adaptive(1000, **octl.lr.MOE).signals == {"loss", "learning_rate"}
 
 
@@ -194,3 +196,34 @@ def test_a_rate_out_of_bounds_is_noticed_before_the_run() -> None:
         ValueError, match=r"learning_rate=...\)` must be >= 1e-05 and <="
     ):
         octl.lr.adaptive(100, **octl.lr.MOE, learning_rate=0.1)
+
+
+def test_the_pace_follows_the_loss() -> None:
+    """Falling, turbulent, flat and falling again; what is chosen sets the next cut."""
+    rng, size = np.random.default_rng(0), 8
+    rough = 1 + rng.normal(size=4 * size)
+    falls = np.linspace(3, 1, 4 * size)
+    y = np.concatenate([falls, rough, np.ones(6 * size), falls - 3])
+    how = {"window": size, "warmup": 0, "spike": 20.0}
+    c = octl.lr.automatic(usual=how, careful={"decrease": 0.9}, bold={"decrease": 0.8})
+    gauges = octl.replay(c, {"loss": np.exp(y).astype(np.float32)}).gauges
+    at_ends = {name: np.asarray(g)[size - 1 :: size] for name, g in gauges.items()}
+    pace, held, flat, cuts = 1, 0, 0, set()
+    for i in range(1, len(at_ends["pace"])):
+        if at_ends["decision"][i] == Change.DECREASE:
+            cut = at_ends["scale"][i] / at_ends["scale_before"][i]
+            cuts.add(pace)
+            assert cut == pytest.approx({0: 0.9, 1: 0.7, 2: 0.8}[pace], rel=1e-5)
+        held += 1
+        flat = flat + 1 if at_ends["improvement"][i] < 0.001 else 0
+        wish = 0 if at_ends["cv"][i] > 0.6 else 2 if flat >= 3 else 1
+        if wish != pace and held >= 2:
+            pace, held = wish, 0
+        assert at_ends["pace"][i] == pace
+    assert cuts == {0, 1, 2}
+
+
+@pytest.mark.parametrize("key", ["window", "sliding", "steps"])
+def test_what_cannot_change_in_a_run_is_refused(key: str) -> None:
+    with pytest.raises(ValueError, match=rf"`lr.automatic\(bold\['{key}'\]=...\)`"):
+        octl.lr.automatic(100, bold={key: 2})
