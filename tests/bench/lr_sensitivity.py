@@ -17,6 +17,7 @@ import numpy as np
 import optax
 
 import optaxctl as octl
+from tests.bench._bounce import bounce
 from tests.bench._protocol import Report, progress
 from tests.bench._tasks import TASKS, Task
 
@@ -58,6 +59,15 @@ def adaptive(factory: Any, rate: Any) -> Any:
     return octl.control(octl.inject(factory, learning_rate=rate), rule)
 
 
+def automatic(factory: Any, rate: Any) -> Any:
+    rule = octl.lr.automatic(STEPS)
+    return octl.control(octl.inject(factory, learning_rate=rate), rule)
+
+
+def abel(factory: Any, rate: Any) -> Any:
+    return optax.chain(factory(rate), bounce())
+
+
 def ours(factory: Any, rate: Any) -> Any:
     """The search, a linear decay that begins after two fifths."""
     decay = lambda step: jnp.clip((STEPS - step) / (0.6 * STEPS), 0, 1)
@@ -77,7 +87,13 @@ BASELINES: dict[str, Method] = {
     "reduce_on_plateau": reduce_on_plateau,
     "greedy": greedy,
 }
-METHODS = {**BASELINES, "lr.adaptive": adaptive, "ours": ours}
+METHODS = {
+    **BASELINES,
+    "ABEL's bounce": abel,
+    "lr.adaptive": adaptive,
+    "lr.automatic": automatic,
+    "ours": ours,
+}
 
 
 def run(
