@@ -47,6 +47,20 @@ class StopReason(enum.IntFlag):
     PATIENCE = 1 << 0
     NONFINITE = 1 << 1
     GAVE_UP = 1 << 2
+    TARGET = 1 << 3
+    LIMIT = 1 << 4
+    SMALL_GAIN = 1 << 5
+    CONVERGED = 1 << 6
+    OVERFITTING = 1 << 7
+    GENERALIZATION_LOSS = 1 << 8
+    PROGRESS_QUOTIENT = 1 << 9
+    SUCCESSIVE_RISES = 1 << 10
+    NO_TREND = 1 << 11
+    CANNOT_IMPROVE = 1 << 12
+    BUDGET = 1 << 13
+    CUSTOM = 1 << 14
+    NO_EVIDENCE = 1 << 15
+    PRUNED = 1 << 16
 
 
 _ALARMS = {
@@ -99,6 +113,24 @@ _REASONS = {
     StopReason.PATIENCE: "The monitored signal stopped improving.",
     StopReason.NONFINITE: "The run kept producing NaN or infinite values.",
     StopReason.GAVE_UP: "Going back to a healthy state did not help.",
+    StopReason.TARGET: "The monitored signal reached its target.",
+    StopReason.LIMIT: "The monitored signal went beyond its limit.",
+    StopReason.SMALL_GAIN: "The last gain of the monitored signal was too small.",
+    StopReason.CONVERGED: "The monitored signal has hardly changed of late.",
+    StopReason.OVERFITTING: "The gap between validation and training stayed too wide.",
+    StopReason.GENERALIZATION_LOSS: "The monitored signal is too far above its best.",
+    StopReason.PROGRESS_QUOTIENT: (
+        "Validation lost more than training progress could be worth."
+    ),
+    StopReason.SUCCESSIVE_RISES: "The monitored signal rose strip after strip.",
+    StopReason.NO_TREND: "The monitored signal no longer shows a trend to the better.",
+    StopReason.CANNOT_IMPROVE: (
+        "The monitored signal is not expected to beat its best any more."
+    ),
+    StopReason.BUDGET: "The budget is used up.",
+    StopReason.CUSTOM: "A rule of the user's own asked to stop.",
+    StopReason.NO_EVIDENCE: "The gradient is no more than the noise of the examples.",
+    StopReason.PRUNED: "Other runs of the population are doing better.",
 }
 
 

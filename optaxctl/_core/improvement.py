@@ -33,23 +33,43 @@ class Improvement(NamedTuple):
 
 
 def improvement(
-    who: str, *, mode: Mode, atol: float, rtol: float, nonfinite: Nonfinite
+    who: str,
+    *,
+    mode: Mode,
+    atol: float,
+    rtol: float,
+    nonfinite: Nonfinite,
+    cumulative: bool = True,
+    baseline: float | None = None,
 ) -> Improvement:
     """Builds the test for controller `who`, which names it in errors.
 
     In min mode x improves when x < best - (atol + rtol * |best|), strictly; the first
     finite value always does. In max mode x and best are negated once, at the door.
     A non-finite x never improves; it counts as stale or not, as `nonfinite` says.
+
+    If not `cumulative`, any gain moves the best value, even one that is too small to
+    count, so that small gains do not add up to one that does. With a `baseline` only
+    an improvement on that too makes nothing stale.
     """
     checks.one_of(who, "mode", mode, ("min", "max"))
     checks.one_of(who, "nonfinite", nonfinite, ("count", "ignore"))
     checks.at_least(0, who, atol=atol, rtol=rtol)
+    checks.flag(who, cumulative=cumulative)
+    if baseline is not None:
+        checks.finite(who, baseline=baseline)
     sign = jnp.float32(1 if mode == "min" else -1)
 
+    def below(level: F32) -> F32:
+        margin = jnp.asarray(rtol, jnp.float32) * jnp.abs(level)
+        return level - (jnp.asarray(atol, jnp.float32) + margin)
+
+    highest = jnp.float32(jnp.inf)
+    if baseline is not None:
+        highest = below(sign * jnp.asarray(baseline, jnp.float32))
+
     def threshold(state: BestState) -> F32:
-        share = jnp.asarray(rtol, jnp.float32) * jnp.abs(state.best)
-        margin = jnp.asarray(atol, jnp.float32) + share
-        return jnp.where(state.seen, state.best - margin, jnp.inf)
+        return jnp.where(state.seen, below(state.best), jnp.inf)
 
     def init() -> BestState:
         return BestState(
@@ -60,13 +80,20 @@ def improvement(
 
     def update(x: F32, state: BestState) -> tuple[Flag, BestState]:
         finite = jnp.isfinite(x)
-        improved = finite & (sign * x < threshold(state))
+        better = finite & (sign * x < threshold(state))
+        fresh = better & (sign * x < highest)
+        gained = better
+        if not cumulative:
+            gained |= finite & (sign * x < state.best)
         counted = finite | (nonfinite == "count")
         older = jnp.where(counted, increment(state.stale), state.stale)
-        return improved, BestState(
-            best=jnp.where(improved, sign * x, state.best),
-            seen=state.seen | improved,
-            stale=jnp.where(improved, 0, older),
+        return better, BestState(
+            best=jnp.where(gained, sign * x, state.best),
+            seen=state.seen | gained,
+            stale=jnp.where(fresh, 0, older),
         )
 
-    return Improvement(init, update, lambda state: sign * threshold(state))
+    def to_beat(state: BestState) -> F32:
+        return sign * jnp.minimum(threshold(state), highest)
+
+    return Improvement(init, update, to_beat)

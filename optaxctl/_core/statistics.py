@@ -119,15 +119,21 @@ def ring(size: int) -> Statistic:
         return RingState(jnp.zeros((size,), jnp.float32), jnp.zeros((), jnp.int32))
 
     def update(x: F32, state: RingState) -> tuple[Window, RingState]:
-        order = (jnp.arange(size) + state.seen) % size
-        filled = jnp.minimum(state.seen, size)
-        window = Window(state.values[order], jnp.arange(size) >= size - filled)
+        window = held(state)
         # The count wraps at a multiple of `size`, which keeps the position exact.
         count = jnp.where(state.seen == 2 * size - 1, size, state.seen + 1)
         new = RingState(state.values.at[state.seen % size].set(x), count)
         return window, _admit(x, new, state)
 
     return Statistic(init, update)
+
+
+def held(state: RingState) -> Window:
+    """Returns what a ring holds, oldest first."""
+    size = state.values.size
+    order = (jnp.arange(size) + state.seen) % size
+    filled = jnp.minimum(state.seen, size)
+    return Window(state.values[order], jnp.arange(size) >= size - filled)
 
 
 def spread(window: Window, *, ddof: int = 0) -> Moments:

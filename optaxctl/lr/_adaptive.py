@@ -10,7 +10,7 @@ from optaxctl._core.adjustment import AdjustmentState, adjustment
 from optaxctl._core.controllers import Controller, Signals, read
 from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide
-from optaxctl._core.statistics import MomentsState, RingState, moments, ring
+from optaxctl._core.statistics import MomentsState, RingState, held, moments, ring
 from optaxctl._core.types import F32, I32, Mode
 from optaxctl.lr._trend import Trend, trend
 
@@ -242,7 +242,7 @@ def adaptive(
         cut = jnp.where(known, 6 * past.std, jnp.inf)
         calm = jnp.clip(y, past.mean - cut, past.mean + cut)
         values = kept.update(jnp.where(live, calm, jnp.nan), state.values)[1]
-        window = kept.update(jnp.full_like(y, jnp.nan), values)[0]
+        window = held(values)
         filled = jnp.where(live, jnp.minimum(state.filled + 1, 2 * size), state.filled)
         phase = jnp.where(live, (state.phase + 1) % size, state.phase)
         due = live & (filled >= 2 * size) & (sliding | (phase == 0))

@@ -15,7 +15,7 @@ from tests.core.strategies import margins, tapes
 RULES = list(itertools.product(("min", "max"), ("count", "ignore")))
 
 
-@partial(jax.jit, static_argnames=("mode", "nonfinite"))
+@partial(jax.jit, static_argnames=("mode", "nonfinite", "cumulative"))
 def judge(xs: Any, **rule: Any) -> Any:
     test = improvement("test", **rule)
 
@@ -32,6 +32,19 @@ def test_matches_the_reference(
     xs: Any, mode: str, nonfinite: str, atol: float, rtol: float
 ) -> None:
     rule: Any = {"mode": mode, "atol": atol, "rtol": rtol, "nonfinite": nonfinite}
+    improved, stale, to_beat = judge(xs, **rule)
+    expected = list(improvements(xs, **rule))
+    np.testing.assert_array_equal(improved, [v.improved for v in expected])
+    np.testing.assert_array_equal(stale, [v.stale for v in expected])
+    np.testing.assert_allclose(to_beat, [v.to_beat for v in expected], rtol=1e-6)
+
+
+@given(xs=tapes(), atol=margins, baseline=st.sampled_from([-2.0, 0.0, 0.5, 3.0]))
+def test_small_gains_that_do_not_add_up_and_a_baseline(
+    xs: Any, atol: float, baseline: float
+) -> None:
+    rule: Any = {"mode": "max", "atol": atol, "rtol": 0.125, "nonfinite": "count"}
+    rule |= {"cumulative": False, "baseline": baseline}
     improved, stale, to_beat = judge(xs, **rule)
     expected = list(improvements(xs, **rule))
     np.testing.assert_array_equal(improved, [v.improved for v in expected])

@@ -1,4 +1,4 @@
-"""The controllers of `lr` and `stop`."""
+"""The controllers of `lr`."""
 
 import optaxctl as octl
 from tests.laws._example import Example
@@ -200,19 +200,5 @@ FAMILIES = {
         moves={"lr_scale", "rewind", "alarm"},
         readers={"loss": "lr.search"},
         last_values=frozenset({"scale"}),
-    ),
-    "stop.patience": Example(
-        octl.stop.patience,
-        {
-            "updates": 3,
-            "monitor": "loss",
-            "mode": "min",
-            "atol": 0.0,
-            "rtol": 0.0,
-            "nonfinite": "count",
-        },
-        {"updates": 2, "monitor": "val_loss", "nonfinite": "ignore", **_IMPROVEMENT},
-        moves={"stop"},
-        readers={"loss": "stop.patience"},
     ),
 }

@@ -1,16 +1,18 @@
-"""`stop.patience` against the early stopping of other libraries."""
+"""`stop.like_...` against the early stopping of the libraries themselves."""
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import optaxctl as octl
+from tests.oracles import _prechelt
 from tests.oracles._cases import (
     MATCHED,
     Case,
@@ -22,270 +24,248 @@ from tests.oracles._cases import (
     settle,
     unproven,
 )
-
-RULES = 5  # the issue that brings the other rules of stopping
-
-QUIRKS = {
-    "stores first": "the first value becomes the best, NaN and infinite ones too",
-    "infinite best": "an infinite value can become the best",
-    "free first": "the first value resets the count, NaN and infinite ones too",
-    "replaces infinite": "an infinite best gives way to any value, a NaN too",
-    "nan improves": "a NaN counts as an improvement, and so does all that follows",
-    "loose best": "the best follows every gain, even one that is too small to count",
-    "signed margin": "the relative margin best * (1 - d) has the wrong sign below zero",
-}
+from tests.oracles._stop_rules import QUIRKS, Rule, Trace, matches, reference, same
 
 
 class Library(NamedTuple):
-    """How a library names and counts what `stop.patience` does."""
+    """How a library's options are called here, and what it does beside its rule."""
 
-    updates: str = "patience"  # the name of its patience
-    later_by: int = 0  # updates by which it stops later than Keras does
-    delta: str = "min_delta"
-    known: tuple[str, ...] = ()  # further options that are expressed below
+    preset: Callable[..., Any]
+    rule: Callable[[Mapping[str, Any]], dict[str, Any]]  # for the reference
+    numbers: tuple[str, ...]  # options that are numbers, the same name here
+    words: tuple[str, ...] = ()  # options that are not
     quirks: tuple[str, ...] = ()
 
 
+def _delta(name: str) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+    return lambda o: {"updates": o["patience"], "atol": o.get(name, 0.0)}
+
+
+def _ignite(o: Mapping[str, Any]) -> dict[str, Any]:
+    kind = "rtol" if o.get("threshold_mode") == "rel" else "atol"
+    return {
+        "updates": o["patience"],
+        kind: o.get("threshold", 0.0),
+        "cumulative": o.get("cumulative", False),
+    }
+
+
 LIBRARIES = {
-    "lightning": Library(known=("check_finite",), quirks=("infinite best",)),
+    "lightning": Library(
+        octl.stop.like_lightning,
+        lambda o: {
+            "updates": max(o["patience"], 1),
+            "atol": o.get("min_delta", 0.0),
+            "finite": o.get("check_finite", True),
+            "reached": o.get("stopping_threshold"),
+            "beyond": o.get("divergence_threshold"),
+        },
+        ("patience", "min_delta", "stopping_threshold", "divergence_threshold"),
+        ("check_finite",),
+        ("infinite best",),
+    ),
     "keras": Library(
-        known=("start_from_epoch", "restore_best_weights"),
-        quirks=("stores first", "infinite best"),
+        octl.stop.like_keras,
+        lambda o: {
+            "updates": max(o["patience"], 1),
+            "atol": abs(o.get("min_delta", 0.0)),
+            "baseline": o.get("baseline"),
+            "start": o.get("start_from_epoch", 0),
+        },
+        ("patience", "min_delta", "baseline", "start_from_epoch"),
+        (),
+        ("stores first", "infinite best"),
     ),
     "ignite": Library(
-        delta="threshold",
-        known=("threshold_mode", "cumulative"),
-        quirks=("stores first", "infinite best", "nan improves"),
+        octl.stop.like_ignite,
+        _ignite,
+        ("patience", "threshold"),
+        ("threshold_mode", "cumulative"),
+        ("stores first", "infinite best", "nan improves", "signed margin"),
     ),
     "transformers": Library(
-        delta="threshold", quirks=("free first", "infinite best", "loose best")
+        octl.stop.like_hf,
+        lambda o: _delta("threshold")(o) | {"cumulative": False},
+        ("patience", "threshold"),
+        (),
+        ("free first", "infinite best"),
     ),
-    "fastai": Library(quirks=("infinite best",)),
-    "xgboost": Library(updates="rounds", quirks=("stores first", "infinite best")),
+    "fastai": Library(
+        octl.stop.like_fastai,
+        _delta("min_delta"),
+        ("patience", "min_delta"),
+        (),
+        ("infinite best",),
+    ),
+    "xgboost": Library(
+        octl.stop.like_xgboost,
+        lambda o: {"updates": o["rounds"], "atol": o.get("min_delta", 0.0)},
+        ("rounds", "min_delta"),
+        (),
+        ("stores first", "infinite best"),
+    ),
     "lightgbm": Library(
-        updates="stopping_rounds",
-        known=("modes", "first_metric_only"),
-        quirks=("stores first", "infinite best"),
+        octl.stop.like_lightgbm,
+        lambda o: {"updates": o["stopping_rounds"], "atol": o.get("min_delta", 0.0)},
+        ("stopping_rounds", "min_delta"),
+        (),
+        ("stores first", "infinite best"),
     ),
-    "flax": Library(later_by=1, quirks=("infinite best", "replaces infinite")),
+    "flax": Library(
+        octl.stop.like_flax,
+        lambda o: {"updates": o["patience"] + 1, "atol": o.get("min_delta", 0.0)},
+        ("patience", "min_delta"),
+        (),
+        ("infinite best", "replaces infinite"),
+    ),
 }
-
-
-class Trace(NamedTuple):
-    """What happened up to and including the stop."""
-
-    stop: int | None
-    wait: list[int]
-    best: list[float]  # NaN and infinities stand for "none"
-    reason: str = "patience"
-
-
-class Setting(NamedTuple):
-    """A patience, in the words of this library."""
-
-    updates: int
-    mode: str
-    atol: float
-    rtol: float
-    start: int
-    check_finite: bool
-
-
-def setting(library: Library, config: dict[str, Any], mode: str) -> Setting:
-    delta = abs(config.get(library.delta) or 0.0)  # as Keras does
-    relative = config.get("threshold_mode") == "rel"
-    return Setting(
-        # Keras and Lightning take a patience of 0 for one of 1.
-        updates=max(config[library.updates] + library.later_by, 1),
-        mode=mode,
-        atol=0.0 if relative else delta,
-        rtol=delta if relative else 0.0,
-        start=config.get("start_from_epoch", 0),
-        check_finite=library is LIBRARIES["lightning"]
-        and config.get("check_finite", True),
-    )
+# Options that say nothing of when to stop, or that the file has beside the library's.
+BESIDE = ("mode", "restore_best_weights", "modes", "first_metric_only")
 
 
 @functools.cache
-def replayed(mode: Any, check_finite: bool) -> Any:
+def replayed(library: str, words: frozenset[Any], strict: bool, traced: Any) -> Any:
+    """One program for all cases that differ in numbers alone."""
+    preset, known = LIBRARIES[library].preset, dict(words)
+    del traced
+
     @jax.jit
-    def run(values: Any, updates: Any, atol: Any, rtol: Any, start: Any) -> Any:
-        nonfinite = "ignore" if check_finite else "count"
-        wait = octl.stop.patience(
-            updates, mode=mode, atol=atol, rtol=rtol, nonfinite=nonfinite
-        )
-        controllers = {"wait": octl.start_at(start, wait)}
-        if check_finite:
-            controllers["finite"] = octl.respond(
-                octl.watch.nonfinite("val_loss"), stop=octl.StopReason.NONFINITE
-            )
-        result = octl.replay(octl.together(**controllers), {"val_loss": values})
-        gauges = result.gauges
-        return (
-            result.decisions.stop,
-            updates - gauges["wait/patience_left"],
-            gauges["wait/to_beat"],
-        )
+    def run(values: Any, numbers: Any, updates: Any) -> Any:
+        controller = preset(**known, **numbers, strict=strict)
+        result = octl.replay(controller, {"val_loss": values})
+        found = {n.rpartition("/")[2]: gauge for n, gauge in result.gauges.items()}
+        if strict:
+            return result.decisions.stop, found["stale"], found["best"]
+        waited = updates - found["patience_left"]
+        return result.decisions.stop, waited, found["to_beat"]
 
     return run
 
 
-def observed(values: Sequence[float], how: Setting) -> Trace:
-    """Runs our controller."""
+def observed(
+    library: str, options: Mapping[str, Any], values: Sequence[float], *, strict: bool
+) -> Trace:
+    """Runs our controller; where it is not strict, `best` is the value to beat."""
+    known = LIBRARIES[library]
+    words = {n: options[n] for n in ("mode", *known.words) if n in options}
+    numbers = {n: options[n] for n in known.numbers if options.get(n) is not None}
     padded = np.full(64 * math.ceil(len(values) / 64), np.nan, np.float32)
     padded[: len(values)] = values
-    stops, waits, beats = replayed(how.mode, how.check_finite)(
-        padded, how.updates, how.atol, how.rtol, how.start
-    )
-    stops = np.asarray(stops)[: len(values)]
-    stop = int(np.argmax(stops != 0)) if stops.any() else None
+    run = replayed(library, frozenset(words.items()), strict, frozenset(numbers))
+    updates = _rule(library, options).updates
+    bits, waited, best = map(np.asarray, run(padded, numbers, updates))
+    bits = bits[: len(values)]
+    stop = int(np.argmax(bits != 0)) if bits.any() else None
     end = len(values) if stop is None else stop + 1
-    nonfinite = stop is not None and stops[stop] & octl.StopReason.NONFINITE
-    reason = "none" if stop is None else "nonfinite" if nonfinite else "patience"
-    best = [float(b) for b in np.asarray(beats)[:end]]
-    return Trace(stop, np.asarray(waits)[:end].tolist(), best, reason)
+    waits = [int(n) for n in waited[:end]]
+    bests = [float(b) for b in best[:end]]
+    reason = "none" if stop is None else _reason(int(bits[stop]))
+    if reason not in ("none", "patience"):
+        # The rules are side by side here: that of patience saw the last value too.
+        waits[-1], bests[-1] = ([0, *waits][-2], [math.inf, *bests][-2])
+    return Trace(stop, waits, bests, reason)
 
 
-def reference(values: Sequence[float], how: Setting, quirks: frozenset[str]) -> Trace:
-    """The rule, with the quirks of a library or without, on the same float32 values."""
-    sign = 1.0 if how.mode == "min" else -1.0
-    best, wait, first = math.inf, 0, True
-    waits: list[int] = []
-    bests: list[float] = []
-    for x in values:
-        x = sign * float(np.float32(x))
-        if len(waits) < how.start:
-            waits.append(0)
-            bests.append(math.inf)
-            continue
-        if how.check_finite and not math.isfinite(x):
-            return Trace(
-                len(waits), [*waits, wait], [*bests, sign * best], reason="nonfinite"
-            )
-        slope = sign * best if "signed margin" in quirks else abs(best)
-        margin = how.atol + (how.rtol * slope if math.isfinite(best) else 0.0)
-        admitted = math.isfinite(x) or "infinite best" in quirks
-        improved = admitted and x < best - margin
-        if "nan improves" in quirks:
-            improved = not x >= best - margin
-        if "replaces infinite" in quirks:
-            improved = improved or math.isinf(best)
-        stored = first and "stores first" in quirks
-        wait = (
-            0 if improved or stored or (first and "free first" in quirks) else wait + 1
-        )
-        gained = "loose best" in quirks and admitted and x < best
-        if improved or stored or gained:
-            best = x
-        first = False
-        waits.append(wait)
-        bests.append(sign * best)
-        if wait >= how.updates:
-            return Trace(len(waits) - 1, waits, bests)
-    return Trace(None, waits, bests, reason="none")
+def _reason(bits: int) -> str:
+    """The first of several, as Lightning looks for them."""
+    order = {"NONFINITE": "nonfinite", "TARGET": "reached", "LIMIT": "beyond"}
+    for name, word in {**order, "PATIENCE": "patience"}.items():
+        if bits & octl.StopReason[name]:
+            return word
+    raise AssertionError(f"Stopped without a known reason: {bits}")
 
 
-def agrees(trace: Trace, how: Setting, ours: Trace) -> bool:
-    """Whether a trace is ours, the best compared through the value to beat."""
-    sign = 1 if how.mode == "min" else -1
-    best = np.asarray(trace.best, np.float32)
-    there = np.isfinite(best)
-    best = np.where(there, best, 0)
-    to_beat = best - sign * (how.atol + np.float32(how.rtol) * np.abs(best))
-    beats = np.asarray(ours.best, np.float32)
-    same = trace.stop == ours.stop and trace.wait == ours.wait
-    same = same and trace.reason == ours.reason
-    # Where XLA fuses the margin into the difference it rounds once, not twice.
-    return same and np.allclose(
-        np.where(np.isfinite(beats), beats, 0),
-        np.where(there, to_beat, 0),
-        rtol=2**-23,
-        atol=0,
+def _rule(library: str, options: Mapping[str, Any]) -> Rule:
+    mode = options.get("mode", "min")
+    return Rule(mode=mode, **LIBRARIES[library].rule(options))
+
+
+def shown(rule: Rule, trace: Trace) -> Trace:
+    """The same trace as gauges show it: the value to beat, and a patience up to 0."""
+    sign = np.float32(1 if rule.mode == "min" else -1)
+
+    def below(level: Any) -> Any:
+        margin = np.float32(rule.rtol) * np.abs(level)
+        return level - (np.float32(rule.atol) + margin)
+
+    bars = sign * np.asarray(trace.best, np.float32)
+    bars = np.where(
+        np.isfinite(bars), below(np.where(np.isfinite(bars), bars, 0)), bars
     )
-
-
-def matches(trace: Trace, expected: dict[str, Any]) -> bool:
-    """Whether a trace is the library's, in everything that it recorded."""
-    reason = _REASONS.get(expected.get("reason", ""), trace.reason)
-    if trace.stop != expected["stop_index"] or trace.reason != reason:
-        return False
-    if "best_iter_per_metric" in expected:  # LightGBM keeps the last best alone
-        last = len(trace.wait) - 1
-        found = last - trace.wait[last]
-        return found == expected["best_iter_per_metric"][0] and _same(
-            trace.best[-1:], expected["best"]
-        )
-    return trace.wait == expected.get("wait", trace.wait) and _same(
-        trace.best, expected.get("best", trace.best)
-    )
-
-
-_REASONS = {
-    "PATIENCE_EXHAUSTED": "patience",
-    "NON_FINITE_METRIC": "nonfinite",
-    "NOT_STOPPED": "none",
-}
-
-
-def _same(ours: Sequence[Any], theirs: Sequence[Any]) -> bool:
-    """Equal in float32, where every "none" is like the other."""
-    a, b = (
-        np.asarray([np.nan if v is None else v for v in x], np.float32)
-        for x in (ours, theirs)
-    )
-    if a.shape != b.shape:
-        return False
-    none = ~np.isfinite(a) & ~np.isfinite(b)
-    return bool(np.all(none | (a == b)))
-
-
-def single(case: Case, library: Library, values: Sequence[float], mode: str) -> Verdict:
-    how = setting(library, case.config, mode)
-    quirks = list(library.quirks)
-    if case.config.get("threshold_mode") == "rel":
-        quirks.append("signed margin")
-    if case.library == "ignite" and not case.config.get("cumulative", False):
-        quirks.append("loose best")
-    ours = observed(values, how)
-    plain = reference(values, how, frozenset())
-    if not agrees(plain, how, ours):
-        return unproven(f"ours is {ours}, the rule says {plain}")
-    if matches(plain, case.expected):
-        return MATCHED
-    return differs(
-        lambda trace: agrees(trace, how, ours),
-        lambda trace: matches(trace, case.expected),
-        {name: QUIRKS[name] for name in quirks},
-        functools.partial(reference, values, how),
-    )
-
-
-def first_of(case: Case, found: Sequence[Trace]) -> Verdict:
-    """Several metrics, each with its own patience: the first to lose it stops."""
-    stop = min((t.stop for t in found if t.stop is not None), default=None)
-    return MATCHED if stop == case.expected["stop_index"] else unproven(f"{stop}")
+    if rule.baseline is not None:
+        bars = np.minimum(bars, below(sign * np.float32(rule.baseline)))
+    if rule.baseline is not None or rule.start:
+        # Before the start there is no best, and yet a baseline is to be beaten.
+        bars = np.where(np.isnan(bars), np.inf, bars)
+    waits = [min(wait, rule.updates) for wait in trace.wait]
+    return trace._replace(wait=waits, best=(sign * bars).tolist())
 
 
 def judge(case: Case, sequences: dict[str, Any]) -> Verdict:
+    if case.library == "definition":
+        return _prechelt.judge(case)
+    if case.library not in LIBRARIES:
+        return later(5)
+    if "combine" in case.config or "modes" in case.config:
+        return several(case, sequences)
+    known = LIBRARIES[case.library]
+    if not only(case.config, (*known.numbers, *known.words, *BESIDE)):
+        return unproven(f"an option that is not known: {sorted(case.config)}")
+    values = case.inputs.get("values") or sequences[case.inputs["sequence"]]["values"]
+    return single(case, values)
+
+
+def single(case: Case, values: Sequence[float]) -> Verdict:
+    rule, quirks = _rule(case.library, case.config), LIBRARIES[case.library].quirks
+    ours = observed(case.library, case.config, values, strict=False)
+    strict = observed(case.library, case.config, values, strict=True)
+    plain = reference(rule, values, frozenset())
+    if not same(shown(rule, plain), ours):
+        return unproven(f"ours is {ours}, the rule says {shown(rule, plain)}")
+    if not matches(strict, case.expected):
+        return unproven(f"strictly ours is {strict}, theirs {case.expected}")
+    if matches(plain, case.expected):
+        return MATCHED
+    return differs(
+        lambda trace: same(trace, plain),
+        lambda trace: matches(trace, case.expected),
+        {name: QUIRKS[name] for name in quirks},
+        functools.partial(reference, rule, values),
+    )
+
+
+def several(case: Case, sequences: dict[str, Any]) -> Verdict:
+    """Several metrics or processes: the first rule that is met stops."""
     config, inputs = case.config, case.inputs
-    library = LIBRARIES.get(case.library)
-    if library is None:
-        return later(RULES)
-    if config.get("combine") == "any":
-        hows = [setting(library, part, part["mode"]) for part in config["monitors"]]
-        return first_of(case, [*map(observed, inputs["series"], hows)])
-    if not only(config, ("mode", library.updates, library.delta, *library.known)):
-        return later(RULES)
-    if "sequences" in inputs:
+    parts = config.get("monitors")
+    if parts is None:
+        shared = {n: v for n, v in config.items() if n not in BESIDE}
+        parts = [{**shared, "mode": mode} for mode in config["modes"]]
         series = [sequences[name]["values"] for name in inputs["sequences"]]
-        hows = [setting(library, config, mode) for mode in config["modes"]]
-        found = [*map(observed, series, hows)]
-        return first_of(case, found[:1] if config["first_metric_only"] else found)
-    values = inputs.get("values") or sequences[inputs["sequence"]]["values"]
-    return single(case, library, values, config["mode"])
+        if config["first_metric_only"]:
+            parts, series = parts[:1], series[:1]
+    else:
+        series = inputs.get("series") or inputs["ranks"]
+        parts = parts * (len(series) // len(parts))
+
+    def first(strict: bool) -> int | None:
+        names = [f"m{i}" for i in range(len(parts))]
+        preset = LIBRARIES[case.library].preset
+        rules = {
+            name: preset(**part, monitor=name, strict=strict)
+            for name, part in zip(names, parts, strict=True)
+        }
+        table = {n: jnp.asarray(x) for n, x in zip(names, series, strict=True)}
+        bits = octl.replay(octl.stop.any_of(**rules), table).decisions.stop
+        return int(np.argmax(bits != 0)) if np.any(bits) else None
+
+    theirs = case.expected["stop_index"]
+    if first(strict=True) != theirs:
+        return unproven(f"strictly ours is {first(strict=True)}, theirs {theirs}")
+    return MATCHED if first(strict=False) == theirs else unproven("not strict only")
 
 
-def test_patience_stops_where_the_library_does(
+def test_the_presets_stop_where_the_libraries_do(
     oracles: Path, pytestconfig: pytest.Config
 ) -> None:
     file = content(oracles, "early_stopping.json.gz")

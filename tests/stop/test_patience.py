@@ -54,7 +54,25 @@ def test_a_run_of_nan_alone_ends_by_count_only(nonfinite: Any, stops: Any) -> No
     np.testing.assert_array_equal(np.flatnonzero(decisions.stop), stops)
 
 
+def test_a_value_that_is_not_finite_stops_at_once_if_asked() -> None:
+    losses = np.array([np.nan, 1, 1, np.inf, 1, 0.5], np.float32)
+    decided = octl.replay(octl.stop.patience(3, nonfinite="stop"), {"val_loss": losses})
+    nonfinite, patience = StopReason.NONFINITE, StopReason.PATIENCE
+    assert decided.decisions.stop.tolist() == [nonfinite, 0, 0, nonfinite, patience, 0]
+
+
 @pytest.mark.parametrize("updates", [0, -1, 1.5])
 def test_arguments_are_checked(updates: Any) -> None:
     with pytest.raises(ValueError, match=r"`stop.patience\(updates=...\)` must be"):
         octl.stop.patience(updates)
+
+
+def test_a_gain_short_of_the_baseline_counts_but_does_not_stop() -> None:
+    """Keras' rule: 4, 3 and 2 gain and do not beat 1; 2.5 does not even gain."""
+    decided = octl.replay(
+        octl.stop.patience(2, baseline=1.0),
+        {"val_loss": np.array([4, 3, 2, 2.5, 0.5, 0.6], np.float32)},
+    )
+    assert decided.decisions.stop.tolist() == [0, 0, 0, StopReason.PATIENCE, 0, 0]
+    assert decided.gauges["patience_left"].tolist() == [1, 0, 0, 0, 2, 1]
+    assert decided.gauges["to_beat"].tolist() == [1, 1, 1, 1, 0.5, 0.5]
