@@ -29,10 +29,12 @@ _NAMES = {
     "optaxctl._core.flags": ("Alarm", "Severity", "StopReason"),
     "optaxctl.host._found": ("RangeTest",),
     "optaxctl.host.lr_find": ("lr_find",),
-    "optaxctl.views._best": ("KeepBest", "keep_best"),
+    "optaxctl._core.keeping": ("KeepBest", "keep_best"),
     "optaxctl.views._control": ("Control", "apply_gradients", "control"),
+    "optaxctl.views._explain": ("explain",),
     "optaxctl.views._inject": ("Injected", "inject"),
     "optaxctl.views._observe": ("observe", "set_lr"),
+    "optaxctl.views._population": ("population",),
     "optaxctl.views._presets": ("guard", "skip_spikes", "supervise"),
     "optaxctl.views._read": ("Reading", "last_decision", "read"),
     "optaxctl.views._replay": ("Replay", "replay"),
@@ -40,6 +42,7 @@ _NAMES = {
     "optaxctl.views._single": ("clip_by", "scale_by", "skip_if"),
     "optaxctl.views._snapshots": ("Snapshots",),
     "optaxctl.views._state": ("ControlState",),
+    "optaxctl.views._until": ("Finished", "until"),
 }
 _HOME = {name: home for home, names in _NAMES.items() for name in names}
 _HOME |= {module.rpartition(".")[2]: module for module in _MODULES}

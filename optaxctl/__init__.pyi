@@ -25,6 +25,7 @@ from optaxctl._core.flags import (
     Severity as Severity,
     StopReason as StopReason,
 )
+from optaxctl._core.keeping import KeepBest as KeepBest, keep_best as keep_best
 from optaxctl._core.persistence import lasting as lasting
 from optaxctl._core.response import respond as respond
 from optaxctl._core.rollback import rollback as rollback
@@ -33,14 +34,15 @@ from optaxctl.frontends import linen as linen
 from optaxctl.host import checkpoint as checkpoint, loop as loop
 from optaxctl.host._found import RangeTest as RangeTest
 from optaxctl.host.lr_find import lr_find as lr_find
-from optaxctl.views._best import KeepBest as KeepBest, keep_best as keep_best
 from optaxctl.views._control import (
     Control as Control,
     apply_gradients as apply_gradients,
     control as control,
 )
+from optaxctl.views._explain import explain as explain
 from optaxctl.views._inject import Injected as Injected, inject as inject
 from optaxctl.views._observe import observe as observe, set_lr as set_lr
+from optaxctl.views._population import population as population
 from optaxctl.views._presets import (
     guard as guard,
     skip_spikes as skip_spikes,
@@ -60,6 +62,7 @@ from optaxctl.views._single import (
 )
 from optaxctl.views._snapshots import Snapshots as Snapshots
 from optaxctl.views._state import ControlState as ControlState
+from optaxctl.views._until import Finished as Finished, until as until
 
 __all__: list[str]
 __version__: str

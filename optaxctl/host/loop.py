@@ -10,10 +10,10 @@ import jax
 import numpy as np
 
 from optaxctl._core.checks import count, did_you_mean
+from optaxctl._core.keeping import keep_best
 from optaxctl._core.types import Mode
 from optaxctl.host._epoch import Epoch
 from optaxctl.host.checkpoint import Checkpoints
-from optaxctl.views._best import keep_best
 from optaxctl.views._observe import observe
 from optaxctl.views._read import Reading, read
 from optaxctl.views._state import states

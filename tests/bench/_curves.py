@@ -46,12 +46,18 @@ class Rule(NamedTuple):
     of_errors: bool = False
 
 
+def _smoothed(rule: octl.Controller) -> octl.Controller:
+    return octl.smooth(rule, monitor="val_loss", decay=0.8)
+
+
 # One line for every setting of a rule.
 RULES = {
     "patience(3)": Rule(lambda mode: stop.patience(3, mode=mode)),
     "patience(5)": Rule(lambda mode: stop.patience(5, mode=mode)),
     "patience(10)": Rule(lambda mode: stop.patience(10, mode=mode)),
     "patience(20)": Rule(lambda mode: stop.patience(20, mode=mode)),
+    "patience(5), smoothed": Rule(lambda mode: _smoothed(stop.patience(5, mode=mode))),
+    "small_gain(3, 1 %)": Rule(lambda mode: stop.small_gain(3, mode=mode, rtol=0.01)),
     "convergence(5, 1 %)": Rule(lambda _: stop.convergence(5, rtol=0.01)),
     "convergence(10, 0.1 %)": Rule(lambda _: stop.convergence(10, rtol=0.001)),
     "convergence(10, 1 %)": Rule(lambda _: stop.convergence(10, rtol=0.01)),

@@ -15,6 +15,13 @@ SAYS = {
     "lr_find_digits": ["The loss falls between", "test accuracy 9"],
     "adaptive_lr": ["search over, the rate is", "increase, 1.10 times the rate"],
     "moe_groups": ["loss 0.", "router   learning rate", "times its start, after"],
+    "population": [
+        "seed 31, epoch 1",
+        "val_loss has not beaten 0.",
+        "Each is its single run bit for bit: True",
+        "Side by side the same epochs: True",
+        "and the same parameters: True",
+    ],
     "self_healing": [
         "step 102: back to a healthy state, rate x 1",
         "step 200: refused, nonfinite_loss",

@@ -12,14 +12,13 @@ import numpy as np
 import pytest
 
 import optaxctl as octl
-from tests.oracles import _prechelt
+from tests.oracles import _optuna, _prechelt
 from tests.oracles._cases import (
     MATCHED,
     Case,
     Verdict,
     content,
     differs,
-    later,
     only,
     settle,
     unproven,
@@ -204,8 +203,10 @@ def shown(rule: Rule, trace: Trace) -> Trace:
 def judge(case: Case, sequences: dict[str, Any]) -> Verdict:
     if case.library == "definition":
         return _prechelt.judge(case)
+    if case.library == "optuna":
+        return _optuna.judge(case, sequences)
     if case.library not in LIBRARIES:
-        return later(5)
+        return unproven(f"a library that is not known: {case.library}")
     if "combine" in case.config or "modes" in case.config:
         return several(case, sequences)
     known = LIBRARIES[case.library]
