@@ -15,7 +15,6 @@ from optaxctl._core.controllers import (
     read,
     require_controller,
     shape,
-    together,
 )
 from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide, without_events
@@ -95,16 +94,18 @@ def when(
 def fresh_only(controller: Controller, observed: frozenset[str]) -> Controller:
     """Holds every part that reads an observed signal until that signal is fresh.
 
-    The caller passes a bool signal `fresh/NAME` for every observed name. Parts of
-    `together` are held one by one, so a step signal still drives its own parts.
+    The caller passes a bool signal `fresh/NAME` for every observed name. Parts are held
+    one by one where that is possible, so a step signal still drives its own parts. The
+    counts of steps are never old, so they may stand beside what is observed.
     """
-    if controller.parts:
+    if controller.combine is not None:
         parts = controller.parts.items()
-        return together(**{name: fresh_only(part, observed) for name, part in parts})
+        held = {name: fresh_only(part, observed) for name, part in parts}
+        return controller.combine(**held)
     waits = controller.signals & observed
     if not waits:
         return controller
-    if steps := controller.signals - observed:
+    if steps := controller.signals - observed - {"step", "accepted"}:
         raise ValueError(
             f"A controller reads {_words(steps)} in every step and {_words(waits)} "
             "only when observed, so it cannot tell a new value from an old one. Split "
@@ -263,7 +264,7 @@ def _counted(inner: Controller, update: Callable[..., Any]) -> Controller:
         init=lambda: CountedState(jnp.zeros((), jnp.int32), inner.init()),
         update=update,
         gauges=lambda state: inner.gauges(state.inner),
-        parts={},
+        combine=None,
     )
 
 

@@ -23,8 +23,9 @@ class Controller(NamedTuple):
       update: `update(signals, state) -> (decision, state)`, pure and traceable.
       signals: Names of the signals that `update` reads.
       gauges: `gauges(state) -> dict` of the scalars that people want to see.
-      parts: The controllers that run side by side in this one, by name; empty for
-        all but `together`.
+      parts: The controllers that this one is made of, by name, if it has several.
+      combine: Makes it from its parts again: `combine(**parts)`. None where its parts
+        cannot be replaced one by one, as where it counts its own updates.
     """
 
     init: Callable[[], State]
@@ -32,6 +33,7 @@ class Controller(NamedTuple):
     signals: frozenset[str]
     gauges: Callable[[State], dict[str, Any]]
     parts: Mapping[str, "Controller"] = {}
+    combine: "Callable[..., Controller] | None" = None
 
 
 _PROVIDERS = {
@@ -166,4 +168,4 @@ def together(**controllers: Controller) -> Controller:
         }
 
     reads = frozenset[str]().union(*(c.signals for c in controllers.values()))
-    return Controller(init, update, reads, gauges, dict(controllers))
+    return Controller(init, update, reads, gauges, dict(controllers), together)

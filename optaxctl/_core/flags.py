@@ -111,18 +111,18 @@ _ALARMS = {
 
 _REASONS = {
     StopReason.PATIENCE: "The monitored signal stopped improving.",
-    StopReason.NONFINITE: "The run kept producing NaN or infinite values.",
+    StopReason.NONFINITE: "Values were NaN or infinite.",
     StopReason.GAVE_UP: "Going back to a healthy state did not help.",
     StopReason.TARGET: "The monitored signal reached its target.",
     StopReason.LIMIT: "The monitored signal went beyond its limit.",
-    StopReason.SMALL_GAIN: "The last gain of the monitored signal was too small.",
-    StopReason.CONVERGED: "The monitored signal has hardly changed of late.",
+    StopReason.SMALL_GAIN: "The monitored signal gained too little on its last value.",
+    StopReason.CONVERGED: "A signal has hardly changed of late.",
     StopReason.OVERFITTING: "The gap between validation and training stayed too wide.",
     StopReason.GENERALIZATION_LOSS: "The monitored signal is too far above its best.",
     StopReason.PROGRESS_QUOTIENT: (
         "Validation lost more than training progress could be worth."
     ),
-    StopReason.SUCCESSIVE_RISES: "The monitored signal rose strip after strip.",
+    StopReason.SUCCESSIVE_RISES: "The monitored signal became worse strip after strip.",
     StopReason.NO_TREND: "The monitored signal no longer shows a trend to the better.",
     StopReason.CANNOT_IMPROVE: (
         "The monitored signal is not expected to beat its best any more."

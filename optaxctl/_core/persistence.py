@@ -111,7 +111,7 @@ def lasting(
             own = {"up": _count(state.recent)}
         return {**watcher.gauges(state.inner), **own}
 
-    return watcher._replace(init=init, update=update, gauges=gauges, parts={})
+    return watcher._replace(init=init, update=update, gauges=gauges, combine=None)
 
 
 def _count(flags: Bool[Array, " within"]) -> I32:

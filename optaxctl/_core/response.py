@@ -101,7 +101,7 @@ def respond(
         init=init,
         update=update,
         gauges=lambda state: watcher.gauges(state.inner),
-        parts={},
+        combine=None,
     )
 
 

@@ -119,6 +119,7 @@ def rollback(
     checks.count(who, low=0, recover=recover)
     checks.count(who, refractory=refractory, probation=probation, tries=tries)
     factor = jnp.asarray(lr_scale, jnp.float32)
+    wide = jnp.asarray(margin, jnp.float32)
     unit = jnp.maximum(jnp.asarray(recover, jnp.int32), 1)
 
     def init() -> RollbackState:
@@ -154,7 +155,7 @@ def rollback(
         y = jnp.log(jnp.where(counts, x, 1))
         # A few bad values, not yet known as such, must not pass for the level.
         usual = jnp.where(held > 0, mean, before)
-        calmed = jnp.clip(y, usual - 4 * margin, usual + margin)
+        calmed = jnp.clip(y, usual - 4 * wide, usual + wide)
         y = jnp.where(jnp.isfinite(usual), calmed, y)
         weight = jnp.where(counts, _KEEP * held + 1 - _KEEP, state.weight)
         level = _KEEP * jnp.where(starts, 0, state.level) + (1 - _KEEP) * y
@@ -162,11 +163,11 @@ def rollback(
 
         calm = jnp.where(up, 0, increment(state.calm))
         judged = (calm >= probation) & jnp.isfinite(x)
-        high = counts & (level > (before + margin) * weight)
+        high = counts & (level > (before + wide) * weight)
         worse = judged & (state.tries > 0) & high
         over = judged & ~worse
         tried = jnp.where(over, 0, state.tries)
-        good = state.good | (counts & (x <= jnp.exp(before + margin)))
+        good = state.good | (counts & (x <= jnp.exp(before + wide)))
         rises = ~state.answered & (good | (tried == 0))
         asks = worse | (up & (rises | (since > refractory)))
         back = asks & (tried < tries)

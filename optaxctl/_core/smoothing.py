@@ -61,5 +61,5 @@ def smooth(controller: Controller, *, monitor: str, decay: float = 0.9) -> Contr
         init=init,
         update=update,
         gauges=lambda state: controller.gauges(state.inner),
-        parts={},
+        combine=None,
     )

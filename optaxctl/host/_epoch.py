@@ -55,7 +55,7 @@ class Epoch:
     def reason(self) -> str:
         """Why the run ends here, in a sentence; empty if it goes on."""
         names = {n for r in (self.reading, *self.reading.groups) for n in r.stop}
-        if "patience" in names and self.best is not None and self.since_best:
+        if self._has_lost_patience():
             checks = "check" if self.since_best == 1 else "checks"
             return (
                 f"{self.monitor} has not beaten {self.best:.4g} for "
@@ -67,6 +67,16 @@ class Epoch:
         if self.number >= self.max_epochs:
             return f"All {self.number:,} epochs are done, at step {self.step:,}."
         return ""
+
+    def _has_lost_patience(self) -> bool:
+        """Whether the rule that stopped is one of patience with `monitor`.
+
+        A reading does not say what a rule reads, but it has waited just as long.
+        """
+        gauges = self.reading.gauges
+        waits = [gauges[name] for name in gauges if name.endswith("stale")]
+        over = "patience" in self.reading.stop and self.best is not None
+        return over and self.since_best > 0 and waits == [self.since_best]
 
     def __str__(self) -> str:
         parts = [f"epoch {self.number}/{self.max_epochs}", f"step {self.step:,}"]

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from optaxctl._core import checks
@@ -82,9 +81,11 @@ def custom(
         raise TypeError(f"`{who}` needs a function, got {function!r}.")
     checks.count(who, window=window)
     known = [int(StopReason.CUSTOM), *(1 << bit for bit in USER_BITS)]
-    checks.one_of(who, "reason", int(reason), known)
-    names = [monitor] if isinstance(monitor, str) else list(monitor)
-    checks.require(len(names) > 0, who, "monitor", monitor, "the name of a signal")
+    checks.one_of(who, "reason", reason, known)
+    names = [monitor] if isinstance(monitor, str) else monitor
+    named = isinstance(names, Sequence) and bool(names)
+    named = named and all(isinstance(name, str) for name in names)
+    checks.require(named, who, "monitor", monitor, "the name of a signal, or several")
     kept = ring(window)
     # One signal comes bare, several come by name.
     bare = lambda values: values[monitor] if isinstance(monitor, str) else values
@@ -103,14 +104,16 @@ def custom(
             past, history[name] = kept.update(metrics[name], state.history[name])
             windows[name] = jnp.where(past.valid, past.values, jnp.nan)
         past = Past(state.counter, bare(windows))
-        verdict = function(state.updates, bare(metrics), past)
-        verdict, counter = verdict if isinstance(verdict, tuple) else (verdict, None)
-        if jnp.shape(verdict) or jnp.result_type(verdict) != jnp.bool_:
+        returned = function(state.updates, bare(metrics), past)
+        both = returned if isinstance(returned, tuple) else (returned, state.counter)
+        kinds = [_kind(value) for value in both]
+        if kinds not in (["bool", "int32"], ["bool", "int64"]):
             raise TypeError(
                 f"The function of `{who}` must return a scalar bool, or a tuple of one "
-                f"and a counter, got {jax.typeof(verdict)}."
+                f"and a whole number, the counter; got {returned!r}."
             )
-        if counter is None:
+        verdict, counter = both
+        if returned is verdict:
             counter = jnp.where(verdict, increment(state.counter), 0)
         return decide(stop=jnp.where(verdict, int(reason), 0)), CustomState(
             counter=jnp.asarray(counter, jnp.int32),
@@ -122,3 +125,11 @@ def custom(
         return {"counter": state.counter}
 
     return Controller(init, update, frozenset(names), gauges)
+
+
+def _kind(value: Any) -> str:
+    """The type of a scalar, or what is none."""
+    try:
+        return "array" if jnp.shape(value) else str(jnp.result_type(value))
+    except TypeError:
+        return "none"

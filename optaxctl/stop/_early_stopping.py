@@ -68,19 +68,19 @@ def early_stopping(
     ================== ===============================================================
     "patience"         that do not beat the best by `min_delta` and `min_percentage`:
                        `stop.patience`
-    "delta"            that gain less than `min_delta` on the one before:
+    "delta"            that gain `min_delta` or less on the one before:
                        `stop.small_gain`
-    "percentage"       that gain less than `min_percentage` on the one before
+    "percentage"       that gain `min_percentage` or less on the one before
     "moving_average"   as "patience", for a running mean of about
                        `moving_average_window` values: `smooth`
     "custom"           by `function`: `stop.custom`, which does its own counting
     ================== ===============================================================
 
-    A value must be better by more than the margins, strictly; the first finite one is.
-    A NaN or infinite value never becomes the best, and counts as no gain ("patience",
+    A value must be better by more than the margins; the first finite one is. A NaN or
+    infinite value never becomes the best, and counts as no gain ("patience",
     "moving_average") or is passed over ("delta", "percentage"). Before `min_epochs`
-    evaluations nothing stops, and what was reached before is not held against the run
-    later. An argument that its strategy does not read is refused.
+    evaluations nothing stops; all are counted, but a verdict that has passed by then is
+    forgotten. An argument that its strategy does not read must have its default.
 
     Args:
       strategy: One of the five.
@@ -92,7 +92,7 @@ def early_stopping(
       moving_average_window: Values in the running mean, >= 1; each weighs less by
         (window - 1) / (window + 1) than the next.
       min_epochs: Evaluations before which it does not stop, >= 0.
-      baseline: A value that must be beaten in time, or None.
+      baseline: As in `stop.patience`.
       restore_best: Whether to keep a copy of the parameters at the best value, on the
         device. The best is the lowest or highest value itself, whatever the strategy.
       function: The rule, for "custom" only.
@@ -124,6 +124,10 @@ def early_stopping(
     """
     who = "stop.early_stopping"
     checks.one_of(who, "strategy", strategy, _READS)
+    checks.one_of(who, "mode", mode, ("min", "max"))
+    checks.require(
+        isinstance(monitor, str), who, "monitor", monitor, "the name of one signal"
+    )
     given = {
         "min_delta": (min_delta, 0.0),
         "min_percentage": (min_percentage, 0.0),
@@ -131,6 +135,7 @@ def early_stopping(
         "baseline": (baseline, None),
         "function": (function, None),
         "patience": (patience, 10),
+        "mode": ("min" if restore_best else mode, "min"),
     }
     for name, (value, default) in given.items():
         changed = isinstance(value, Tracer) or value != default
@@ -182,11 +187,11 @@ def early_stopping(
     return EarlyStopping(init, update, restore, rule)
 
 
-_MARGINS = {"min_delta", "min_percentage", "baseline", "patience"}
+_MARGINS = {"min_delta", "min_percentage", "baseline", "patience", "mode"}
 _READS: dict[str, set[str]] = {
     "patience": _MARGINS,
-    "delta": {"min_delta", "patience"},
-    "percentage": {"min_percentage", "patience"},
+    "delta": {"min_delta", "patience", "mode"},
+    "percentage": {"min_percentage", "patience", "mode"},
     "moving_average": {*_MARGINS, "moving_average_window"},
     "custom": {"function"},
 }

@@ -44,8 +44,8 @@ def evidence(
 
     which is 0 for mere noise in the mean, and negative while there is a signal, down to
     -10^6. `stop` is up from the `updates`-th update in a row with evidence > 0 until
-    one without. A pair with a NaN or infinite value, or whose squares overflow, is
-    passed over.
+    one without. A pair with a NaN or infinite value, or whose squares overflow or
+    vanish, is passed over.
 
     Args:
       parts: The parts m of one gradient, >= 2: examples of a batch whose gradients are
@@ -103,6 +103,7 @@ def evidence(
         whole = read(signals, monitor, who) ** 2
         each = read(signals, spread, who) ** 2
         ok = jnp.isfinite(whole) & jnp.isfinite(each)
+        ok &= each >= jnp.finfo(jnp.float32).tiny
         mix = lambda old, x: jnp.where(ok, keep * old + (1 - keep) * x, old)
         means = mix(state.whole, whole), mix(state.parts, each), mix(state.weight, 1.0)
         new = EvidenceState(*means, state.consecutive)

@@ -35,8 +35,8 @@ def like_torch(
       strict: Whether to reproduce the bugs.
 
     Returns:
-      A controller that moves only `stop`. Gauges: `patience_left` and `to_beat`, or
-      `best` if `strict`.
+      A controller that moves only `stop`. Gauges: `patience_left`, `to_beat`
+      and `stale`, as in `stop.patience`.
 
     Raises:
       ValueError: If an argument is out of range.
@@ -57,7 +57,7 @@ def like_torch(
         updates=patience + 1,
         atol=0.0 if relative else threshold,
         rtol=threshold if relative else 0.0,
-        quirks=frozenset({"infinite best", "signed margin"}),
+        bugs=frozenset({"infinite best", "signed margin"}),
     )
     return peer(who, rule, monitor=monitor, mode=mode, strict=strict)
 
@@ -72,7 +72,8 @@ def like_flax(
 ) -> Controller:
     """Stops as `flax.training.early_stopping` does.
 
-    It stops at update patience + 1 without improvement. Bugs, reproduced if `strict`:
+    It stops at update patience + 1 without improvement; the first value counts as one,
+    whatever it is. Bugs, reproduced if `strict`:
     an infinite value can become the best, and gives way to any value, a NaN too, on
     which nothing improves.
 
@@ -84,8 +85,8 @@ def like_flax(
       strict: Whether to reproduce the bugs.
 
     Returns:
-      A controller that moves only `stop`. Gauges: `patience_left` and `to_beat`, or
-      `best` if `strict`.
+      A controller that moves only `stop`. Gauges: `patience_left`, `to_beat`
+      and `stale`, as in `stop.patience`.
 
     Raises:
       ValueError: If an argument is out of range.
@@ -100,8 +101,8 @@ def like_flax(
     who = "stop.like_flax"
     checks.count(who, low=0, patience=patience)
     checks.at_least(0, who, min_delta=min_delta)
-    quirks = frozenset({"infinite best", "replaces infinite"})
-    rule = Rule(patience + 1, min_delta, quirks=quirks)
+    bugs = frozenset({"infinite best", "replaces infinite"})
+    rule = Rule(patience + 1, min_delta, first=True, bugs=bugs)
     return peer(who, rule, monitor=monitor, mode=mode, strict=strict)
 
 
@@ -115,8 +116,9 @@ def like_xgboost(
 ) -> Controller:
     """Stops as XGBoost's `EarlyStopping` does.
 
-    Bugs, reproduced if `strict`: the first value becomes the best even if it is NaN,
-    and nothing improves on that; an infinite value can become the best.
+    The first value counts as a gain, whatever it is. Bugs, reproduced if `strict`: it
+    becomes the best even if it is NaN, and nothing improves on that; an infinite value
+    can become the best.
 
     Args:
       rounds: Updates without improvement, >= 1.
@@ -126,8 +128,8 @@ def like_xgboost(
       strict: Whether to reproduce the bugs.
 
     Returns:
-      A controller that moves only `stop`. Gauges: `patience_left` and `to_beat`, or
-      `best` if `strict`.
+      A controller that moves only `stop`. Gauges: `patience_left`, `to_beat`
+      and `stale`, as in `stop.patience`.
 
     Raises:
       ValueError: If an argument is out of range.
@@ -142,7 +144,7 @@ def like_xgboost(
     who = "stop.like_xgboost"
     checks.count(who, rounds=rounds)
     checks.at_least(0, who, min_delta=min_delta)
-    rule = Rule(rounds, min_delta, quirks=_STORES)
+    rule = Rule(rounds, min_delta, first=True, bugs=_STORES)
     return peer(who, rule, monitor=monitor, mode=mode, strict=strict)
 
 
@@ -167,8 +169,8 @@ def like_lightgbm(
       strict: Whether to reproduce the bugs.
 
     Returns:
-      A controller that moves only `stop`. Gauges: `patience_left` and `to_beat`, or
-      `best` if `strict`.
+      A controller that moves only `stop`. Gauges: `patience_left`, `to_beat`
+      and `stale`, as in `stop.patience`.
 
     Raises:
       ValueError: If an argument is out of range.
@@ -186,5 +188,5 @@ def like_lightgbm(
     who = "stop.like_lightgbm"
     checks.count(who, stopping_rounds=stopping_rounds)
     checks.at_least(0, who, min_delta=min_delta)
-    rule = Rule(stopping_rounds, min_delta, quirks=_STORES)
+    rule = Rule(stopping_rounds, min_delta, first=True, bugs=_STORES)
     return peer(who, rule, monitor=monitor, mode=mode, strict=strict)

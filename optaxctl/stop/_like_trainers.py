@@ -24,9 +24,9 @@ def like_keras(
 ) -> Controller:
     """Stops as Keras' `EarlyStopping` does.
 
-    It takes a patience of 0 for 1. Bugs, reproduced if `strict`: the first value
-    becomes the best even if it is NaN, and nothing improves on that; an infinite value
-    can become the best.
+    It takes a patience of 0 for 1, and the first value for a gain, whatever it is.
+    Bugs, reproduced if `strict`: that value becomes the best even if it is NaN, and
+    nothing improves on that; an infinite value can become the best.
 
     Args:
       patience: Updates without improvement, >= 0.
@@ -34,13 +34,14 @@ def like_keras(
       monitor: The signal to read.
       mode: Whether lower ("min") or higher ("max") values are better; there is no
         guessing by name.
-      baseline: What must be beaten before the patience is over, or None.
+      baseline: A value to be beaten: once the patience is over and it is not, the
+        next update that does not improve stops. None for no such value.
       start_from_epoch: Updates to ignore at the start, >= 0.
       strict: Whether to reproduce the bugs.
 
     Returns:
-      A controller that moves only `stop`. Gauges: `patience_left` and `to_beat`, or
-      `best` if `strict`.
+      A controller that moves only `stop`. Gauges: `patience_left`, `to_beat`
+      and `stale`, as in `stop.patience`.
 
     Raises:
       ValueError: If an argument is out of range.
@@ -62,7 +63,8 @@ def like_keras(
         atol=abs(min_delta),
         baseline=baseline,
         start=start_from_epoch,
-        quirks=_STORES,
+        first=True,
+        bugs=_STORES,
     )
     return peer(who, rule, monitor=monitor, mode=mode, strict=strict)
 
@@ -95,7 +97,8 @@ def like_lightning(
       strict: Whether to reproduce the bug.
 
     Returns:
-      A controller that moves only `stop`. Gauges: those of the rules that it takes.
+      A controller that moves only `stop`. Gauges: `patience_left`, `to_beat`
+      and `stale`, as in `stop.patience`.
 
     Raises:
       ValueError: If an argument is out of range.
@@ -121,7 +124,7 @@ def like_lightning(
         finite=check_finite,
         reached=stopping_threshold,
         beyond=divergence_threshold,
-        quirks=frozenset({"infinite best"}),
+        bugs=frozenset({"infinite best"}),
     )
     return peer(who, rule, monitor=monitor, mode=mode, strict=strict)
 
@@ -138,9 +141,10 @@ def like_ignite(
 ) -> Controller:
     """Stops as Ignite's `EarlyStopping` does.
 
-    Bugs, reproduced if `strict`: a NaN is an improvement, and so is all that follows;
-    an infinite value can become the best; and below zero a relative threshold has the
-    wrong sign, so that a value that gets worse improves.
+    The first value counts as a gain, whatever it is. Bugs, reproduced if `strict`: it
+    becomes the best even if it is NaN; a NaN is an improvement, and so is all that
+    follows; an infinite value can become the best; and below zero a relative threshold
+    has the wrong sign, so that a value that gets worse improves.
 
     Args:
       patience: Updates without improvement, >= 1.
@@ -152,8 +156,8 @@ def like_ignite(
       strict: Whether to reproduce the bugs.
 
     Returns:
-      A controller that moves only `stop`. Gauges: `patience_left` and `to_beat`, or
-      `best` if `strict`.
+      A controller that moves only `stop`. Gauges: `patience_left`, `to_beat`
+      and `stale`, as in `stop.patience`.
 
     Raises:
       ValueError: If an argument is out of range.
@@ -175,7 +179,8 @@ def like_ignite(
         atol=0.0 if relative else threshold,
         rtol=threshold if relative else 0.0,
         cumulative=cumulative,
-        quirks=_STORES | {"nan improves", "signed margin"},
+        first=True,
+        bugs=_STORES | {"nan improves", "signed margin"},
     )
     return peer(who, rule, monitor=monitor, mode=mode, strict=strict)
 
@@ -190,20 +195,20 @@ def like_hf(
 ) -> Controller:
     """Stops as Hugging Face's `EarlyStoppingCallback` does.
 
-    The best value follows every gain, even one too small to count. Bugs, reproduced if
-    `strict`: the first value resets the count even if it is NaN, and an infinite value
-    can become the best.
+    The best value follows every gain, even one too small to count, and the first value
+    counts as one, whatever it is. A bug, reproduced if `strict`: an infinite value can
+    become the best.
 
     Args:
-      patience: Updates without improvement, >= 1.
-      threshold: Smallest gain that counts, >= 0.
+      patience: Its `early_stopping_patience`, in updates, >= 1.
+      threshold: Its `early_stopping_threshold`, the smallest gain that counts, >= 0.
       monitor: The signal to read.
       mode: "min", or "max" for `greater_is_better`.
-      strict: Whether to reproduce the bugs.
+      strict: Whether to reproduce the bug.
 
     Returns:
-      A controller that moves only `stop`. Gauges: `patience_left` and `to_beat`, or
-      `best` if `strict`.
+      A controller that moves only `stop`. Gauges: `patience_left`, `to_beat`
+      and `stale`, as in `stop.patience`.
 
     Raises:
       ValueError: If an argument is out of range.
@@ -222,7 +227,8 @@ def like_hf(
         updates=patience,
         atol=threshold,
         cumulative=False,
-        quirks=frozenset({"free first", "infinite best"}),
+        first=True,
+        bugs=frozenset({"infinite best"}),
     )
     return peer(who, rule, monitor=monitor, mode=mode, strict=strict)
 
@@ -247,8 +253,8 @@ def like_fastai(
       strict: Whether to reproduce the bug.
 
     Returns:
-      A controller that moves only `stop`. Gauges: `patience_left` and `to_beat`, or
-      `best` if `strict`.
+      A controller that moves only `stop`. Gauges: `patience_left`, `to_beat`
+      and `stale`, as in `stop.patience`.
 
     Raises:
       ValueError: If an argument is out of range.
@@ -263,5 +269,5 @@ def like_fastai(
     who = "stop.like_fastai"
     checks.count(who, patience=patience)
     checks.at_least(0, who, min_delta=min_delta)
-    rule = Rule(patience, min_delta, quirks=frozenset({"infinite best"}))
+    rule = Rule(patience, min_delta, bugs=frozenset({"infinite best"}))
     return peer(who, rule, monitor=monitor, mode=mode, strict=strict)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from optaxctl._core.controllers import (
     Controller,
     Signals,
+    require_controller,
     restricted,
     together,
 )
@@ -40,14 +41,15 @@ def any_of(**rules: Controller) -> Controller:
       `together`, which this is for rules of stopping. Several callbacks in a row are
       "any" in Keras and Lightning; LightGBM stops at the first of several metrics.
     """
-    return restricted(together(**rules), "stop.any_of", "stop")
+    return _side_by_side("stop.any_of", rules)
 
 
 def all_of(**rules: Controller) -> Controller:
     """Stops while all of the rules do, for the reasons of all.
 
-    Rules are not latched, so they must agree in the same update; to remember that one
-    has been met once, let it be one that stays met, such as `stop.budget`.
+    Rules are not latched, so they must agree in the same update. A rule of an observed
+    signal keeps its verdict until that is measured again, so in `control` they need not
+    be measured together. `stop.budget` stays met once it is.
 
     Args:
       **rules: As in `stop.any_of`.
@@ -69,7 +71,7 @@ def all_of(**rules: Controller) -> Controller:
       >>> sorted(stopper.signals)
       ['accuracy', 'val_loss']
     """
-    each = restricted(together(**rules), "stop.all_of", "stop")
+    each = _side_by_side("stop.all_of", rules)
 
     def update(signals: Signals, state: dict[str, Any]) -> tuple[Decision, Any]:
         bits, states, agreed = jnp.zeros((), jnp.int32), {}, jnp.ones((), jnp.bool_)
@@ -79,4 +81,12 @@ def all_of(**rules: Controller) -> Controller:
             agreed &= decision.stop != 0
         return decide(stop=jnp.where(agreed, bits, 0)), states
 
-    return each._replace(update=update, parts={})
+    return each._replace(update=update, combine=all_of)
+
+
+def _side_by_side(who: str, rules: dict[str, Controller]) -> Controller:
+    if not rules:
+        raise ValueError(f"`{who}()` needs at least one rule, by name.")
+    for name, rule in rules.items():
+        require_controller(who, name, rule)
+    return restricted(together(**rules), who, "stop")

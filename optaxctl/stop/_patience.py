@@ -56,7 +56,8 @@ def patience(
       atol: Smallest gain that counts, >= 0, in units of the signal.
       rtol: Smallest gain relative to |best|, >= 0.
       cumulative: Whether gains too small to count add up until they do.
-      baseline: A value to be beaten in the first `updates` updates, or None.
+      baseline: A value to be beaten: once `updates` updates have not, the next one
+        that does not improve stops. None for no such value.
       nonfinite: Whether a non-finite value counts as an update without improvement
         ("count"), is passed over ("ignore"), or stops at once, as `NONFINITE`
         ("stop"). An all-NaN run never ends by "ignore".

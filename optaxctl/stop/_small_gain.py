@@ -31,13 +31,14 @@ def small_gain(
     """Stops when `monitor` gains too little from one update to the next.
 
     With y the last finite value before x_t, the gain y - x_t (x_t - y in max mode) is
-    too small when it is less than
+    too small when
 
-        atol + rtol * |y|
+        gain <= atol + rtol * |y|
 
-    A loss is a negative gain; a gain of just that much is enough. `stop` is up from the
-    `updates`-th small gain in a row until one that is large enough. The first finite
-    value has no gain, and a NaN or infinite one is passed over.
+    so with both margins 0 a run that stands still or gets worse gains too little.
+    `stop` is up from the `updates`-th small gain in a row until one that is large
+    enough. The first finite value has no gain, and a NaN or infinite one is passed
+    over.
 
     One small gain is often noise: give several `updates`, or `smooth` the signal.
 
@@ -45,7 +46,7 @@ def small_gain(
       updates: Small gains in a row that it takes, >= 1.
       monitor: The signal to read.
       mode: Whether lower ("min") or higher ("max") values are better.
-      atol: Smallest gain that is enough, >= 0, in units of the signal.
+      atol: Largest gain that is too small, >= 0, in units of the signal.
       rtol: The same relative to the value before, >= 0: 0.01 for 1 %.
 
     Returns:
@@ -84,7 +85,7 @@ def small_gain(
         ok = jnp.isfinite(x)
         share = jnp.asarray(rtol, jnp.float32) * jnp.abs(state.last)
         least = jnp.asarray(atol, jnp.float32) + share
-        small = state.seen & (sign * (state.last - x) < least)
+        small = state.seen & (sign * (state.last - x) <= least)
         counted = jnp.where(small, increment(state.consecutive), 0)
         consecutive = jnp.where(ok, counted, state.consecutive)
         stop = jnp.where(consecutive >= enough, int(StopReason.SMALL_GAIN), 0)

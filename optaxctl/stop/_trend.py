@@ -98,8 +98,9 @@ def trend(
         rises = jnp.triu(later > earlier).sum() - jnp.triu(later < earlier).sum()
         alike = (later == earlier).sum(axis=0)
         ties = ((alike - 1) * (2 * alike + 5)).sum()
-        variance = (window * (window - 1) * (2 * window + 5) - ties) / 18
-        found = ndtr((sign * rises + 1) / jnp.sqrt(variance))
+        most = window * (window - 1) * (2 * window + 5)
+        variance = (most - ties).astype(jnp.float32) / 18
+        found = ndtr((sign * rises + 1).astype(jnp.float32) / jnp.sqrt(variance))
         ready = now.valid[0] & jnp.isfinite(x)
         new = TrendState(values, jnp.where(ready, found, state.p_value))
         none = new.p_value > level

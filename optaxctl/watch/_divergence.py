@@ -87,4 +87,4 @@ def divergence(
         z = c.gauges(state)
         return {"z": z["high/z"], "consecutive": z["high/consecutive"]}
 
-    return c._replace(update=update, gauges=gauges, parts={})
+    return c._replace(update=update, gauges=gauges, parts={}, combine=None)

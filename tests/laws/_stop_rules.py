@@ -25,11 +25,10 @@ def _like(name: str, usual: dict[str, Any], other: dict[str, Any]) -> Example:
         {**usual, **shared},
         {**other, **changes},
         moves={"stop"},
-        readers={"loss": _READERS.get(name, "stop.patience")},
+        readers={"loss": f"stop.like_{name}"},
     )
 
 
-_READERS = {"lightning": "stop.patience"}
 _DELTA = {"patience": 3, "min_delta": 0.05}, {"patience": 2, "min_delta": 1.0}
 _RELATIVE = (
     {"patience": 3, "threshold": 0.25, "threshold_mode": "rel"},
@@ -140,13 +139,13 @@ STOP_RULES = {
         "lightning",
         {
             **_DELTA[0],
-            "check_finite": True,
+            "check_finite": False,
             "stopping_threshold": 0.5,
             "divergence_threshold": 50.0,
         },
         {
             **_DELTA[1],
-            "check_finite": False,
+            "check_finite": True,
             "stopping_threshold": 1.5,
             "divergence_threshold": 3.0,
         },

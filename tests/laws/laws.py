@@ -44,6 +44,17 @@ def state_is_a_fixed_point(example: Example) -> None:
     assert_same(compiled, start)
 
 
+def it_is_the_same_with_64_bits(example: Example) -> None:
+    """State does not take on the precision that a session happens to have."""
+    usual = _kinds(example.build().init)
+    with jax.enable_x64(True):
+        c = example.build()
+        given = {name: column[0] for name, column in TAPE.items()}
+        update = lambda: c.update(given, c.init())[1]
+        assert _kinds(c.init) == usual
+        assert _kinds(update) == usual
+
+
 def annotations_are_true(example: Example) -> None:
     """Every leaf is what the fields of its NamedTuple say."""
     c, row = example.build(), rows()[0]
@@ -205,6 +216,11 @@ def _avals(tree: Any) -> list[tuple[Any, str, bool]]:
     return [(aval.shape, str(aval.dtype), aval.weak_type) for aval in avals]
 
 
+def _kinds(build: Any) -> list[Any]:
+    leaves = jax.tree.leaves(jax.eval_shape(build))
+    return [(leaf.shape, str(leaf.dtype), leaf.weak_type) for leaf in leaves]
+
+
 def _take(tree: Any, i: int) -> Any:
     return jax.tree.map(lambda x: np.asarray(x)[i], tree)
 
@@ -243,6 +259,7 @@ def _check_annotations(value: Any, hint: Any = Any) -> None:
 
 LAWS = (
     state_is_a_fixed_point,
+    it_is_the_same_with_64_bits,
     annotations_are_true,
     n_updates_are_one_trace,
     jit_is_scan_is_vmap,

@@ -55,6 +55,10 @@ def python_float_at_init(c: Controller) -> Controller:
     return c._replace(init=lambda: c.init()._replace(best=0.0))
 
 
+def dtype_of_the_session(c: Controller) -> Controller:
+    return c._replace(init=lambda: c.init()._replace(best=jnp.zeros(())))
+
+
 class Lying(NamedTuple):
     best: F32
     seen: I32  # a bool in truth
@@ -186,6 +190,7 @@ def unpackable_dtype(c: Controller) -> Controller:
 BUGS = [
     (laws.state_is_a_fixed_point, weak_type_at_init, Broken),
     (laws.state_is_a_fixed_point, integer_drifts_to_float, Broken),
+    (laws.it_is_the_same_with_64_bits, dtype_of_the_session, Broken),
     (laws.annotations_are_true, python_float_at_init, Broken),
     (laws.annotations_are_true, false_annotation, Broken),
     (laws.n_updates_are_one_trace, integer_drifts_to_float, Broken),

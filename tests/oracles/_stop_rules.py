@@ -9,7 +9,6 @@ import numpy as np
 QUIRKS = {
     "stores first": "the first value becomes the best, NaN and infinite ones too",
     "infinite best": "an infinite value can become the best",
-    "free first": "the first value resets the count, NaN and infinite ones too",
     "replaces infinite": "an infinite best gives way to any value, a NaN too",
     "nan improves": "a NaN counts as an improvement, and so does all that follows",
     "signed margin": "the relative margin best * (1 - d) has the wrong sign below zero",
@@ -35,6 +34,7 @@ class Rule(NamedTuple):
     cumulative: bool = True
     baseline: float | None = None
     start: int = 0
+    first: bool = False
     finite: bool = False
     reached: float | None = None
     beyond: float | None = None
@@ -66,14 +66,17 @@ def reference(rule: Rule, values: Sequence[float], quirks: frozenset[str]) -> Tr
             elif rule.beyond is not None and x > sign * f32(rule.beyond):
                 stop, reason = t, "beyond"
             else:
+                better = improves(x, best)
                 stored = t == rule.start and "stores first" in quirks
-                gains = improves(x, best) or stored
-                resets = gains or (t == rule.start and "free first" in quirks)
+                gains = better or (t == rule.start and rule.first)
+                resets = gains
                 if rule.baseline is not None:
-                    resets = resets and improves(x, sign * f32(rule.baseline))
+                    level = sign * f32(rule.baseline)
+                    resets = resets and x < level - rule.atol - rule.rtol * abs(level)
                 wait = 0 if resets else wait + 1
                 admitted = math.isfinite(x) or "infinite best" in quirks
-                if gains or (not rule.cumulative and admitted and x < best):
+                follows = not rule.cumulative and admitted and x < best
+                if better or stored or follows:
                     best = x
                 if wait >= rule.updates and not gains:
                     stop, reason = t, "patience"

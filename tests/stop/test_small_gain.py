@@ -20,7 +20,7 @@ def test_matches_the_reference(mode: str) -> None:
         if np.isfinite(x):
             if last is not None:
                 gain = last - x if mode == "min" else x - last
-                small = gain < how["atol"] + how["rtol"] * abs(last)
+                small = gain <= how["atol"] + how["rtol"] * abs(last)
                 n = n + 1 if small else 0
             last = x
         expected.append(StopReason.SMALL_GAIN if n >= 2 else 0)

@@ -140,10 +140,10 @@ def test_a_host_loop_tells_who_ends_and_why_once() -> None:
         assert start == f"Lane {i}, update {found.updates[i]}"
         bar, left = found.gauges["to_beat"][i], found.gauges["patience_left"][i]
         if found.stop[i] == octl.StopReason.PATIENCE:
-            end = f"has not beaten {bar:.4g} for {patience[i]} updates; stopping."
+            end = f"has not beaten {bar:.6g} for {patience[i]} updates; stopping."
         else:
             unit = "update" if left == 1 else "updates"
-            end = f"must beat {bar:.4g} within {left} {unit}. The budget is used up."
+            end = f"must beat {bar:.6g} within {left} {unit}. The budget is used up."
             end += " Stopping."
         assert reason == f"val_loss {end}"
 
