@@ -140,7 +140,7 @@ STOP_RULES = {
         {
             **_DELTA[0],
             "check_finite": False,
-            "stopping_threshold": 0.5,
+            "stopping_threshold": None,
             "divergence_threshold": 50.0,
         },
         {
