@@ -15,6 +15,7 @@ _MODULES = (
     "optaxctl.watch",
     "optaxctl.frontends.linen",
     "optaxctl.host.checkpoint",
+    "optaxctl.host.interrupt",
     "optaxctl.host.loop",
     "optaxctl.report",
 )

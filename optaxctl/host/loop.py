@@ -14,6 +14,7 @@ from optaxctl._core.keeping import keep_best
 from optaxctl._core.types import Mode
 from optaxctl.host._epoch import Epoch
 from optaxctl.host.checkpoint import Checkpoints
+from optaxctl.host.interrupt import Interrupt, Interrupted
 from optaxctl.views._observe import observe
 from optaxctl.views._read import Reading, read
 from optaxctl.views._state import states
@@ -36,6 +37,7 @@ def epochs(
     params: Callable[[Any], Any] | None = None,
     pure: Callable[[Carry], Any] = lambda carry: carry,
     restore: Callable[[Carry, Any], Carry | None] = lambda carry, tree: tree,
+    interrupt: Interrupt | None = None,
 ) -> Iterator[Epoch]:
     """Trains, and yields once an epoch, so that the `for` loop stays the user's.
 
@@ -67,15 +69,20 @@ def epochs(
         `lambda carry: nnx.as_pure(nnx.state(carry))`.
       restore: Takes the carry and such a pytree and puts it back, as `step` does. For
         NNX, `nnx.update`.
+      interrupt: An `Interrupt` that was entered. Once it is reached, the carry and the
+        place in the epoch are saved after the step at hand, and `Interrupted` ends the
+        loop; it goes on there with the next call.
 
     Yields:
       An `Epoch` each. The last one has a `reason`.
 
     Raises:
+      Interrupted: A `SystemExit`, when `interrupt` is reached and all is saved.
       TypeError: If there is no `control` in the carry, or `evaluate` leaves out
         `monitor` or a metric that the controllers wait for.
-      ValueError: If an epoch has no batches, the checkpoint does not fit, or a
-        controller asks to rewind in a `control` without snapshots.
+      ValueError: If there is an `interrupt` and nowhere to save, an epoch has no
+        batches, the checkpoint does not fit, or a controller asks to rewind in a
+        `control` without snapshots.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, optaxctl as octl
@@ -102,6 +109,8 @@ def epochs(
       val_loss has not beaten 0.5 for 3 checks; stopping at step 9.
     """
     count("loop.epochs", max_epochs=max_epochs, save_every=save_every)
+    if interrupt is not None and checkpoints is None:
+        raise ValueError("`loop.epochs(interrupt=...)` needs `checkpoints` to save in.")
     best_of = params or _params
     keeper = keep_best(mode)
     keep = jax.jit(keeper.update)
@@ -109,6 +118,7 @@ def epochs(
     rates: tuple[float, float] | None = None
     record: Epoch | None = None
     saved: int | None = None
+    done = 0  # batches of the epoch at hand that a former run has stepped through
 
     def describe(number: int, metrics: dict[str, float], seconds: float) -> Epoch:
         best, seen, since = jax.device_get((keeper.value(kept), *kept.record[1:]))
@@ -126,13 +136,27 @@ def epochs(
             carry=carry,
         )
 
-    def save(record: Epoch) -> None:
+    def save(record: Epoch | None, *, step: int, batches: int = 0) -> None:
         nonlocal saved
-        if checkpoints is not None and saved != record.step:
-            told = {n: getattr(record, n) for n in ("number", "metrics", "seconds")}
+        if checkpoints is not None and saved != step:
+            names = ("number", "metrics", "seconds")
+            told = {n: getattr(record, n) for n in names} if record else None
             tree = {"carry": pure(carry), "best": kept}
-            checkpoints.save(record.step, tree, {"epoch": told, "rates": rates})
-            saved = record.step
+            notes = {"epoch": told, "rates": rates, "batches": batches}
+            measured = None if batches or not record else record.metrics
+            checkpoints.save(step, tree, notes, metrics=measured)
+            saved = step
+
+    def leave(record: Epoch | None, batches: int) -> None:
+        if interrupt is None:
+            return
+        step = read(carry).step
+        if interrupt.reached(step):
+            save(record, step=step, batches=batches)
+            raise Interrupted(
+                f"{interrupt.name or 'A signal'} came; everything is saved at step "
+                f"{step:,}, where the next run goes on."
+            )
 
     if checkpoints is not None and checkpoints.latest() is not None:
         tree, notes = checkpoints.restore({"carry": pure(carry), "best": kept})
@@ -140,25 +164,34 @@ def epochs(
         kept = tree["best"]
         rates = tuple(notes["rates"]) if notes["rates"] else None
         reading = read(carry)
-        record = describe(**notes["epoch"])
-        saved = record.step
+        record = describe(**notes["epoch"]) if notes["epoch"] else None
+        saved, done = reading.step, notes["batches"]
 
     start = record.number if record else 0
     for n in range(start, start if record and record.stopped else max_epochs):
         began = time.perf_counter()
         stream = iter(batches(n))
-        carry = _moved(carry, step(carry, _first(stream, n)))
+        told = done > 0
+        for _ in range(done):
+            _first(stream, n)
+        if not told:
+            carry = _moved(carry, step(carry, _first(stream, n)))
+            done = 1
         reading = _followed(carry)
         rates = _widened(rates, reading)
-        if record:
+        if record and not told:
             record = replace(record, reading=reading, lr_range=rates, carry=carry)
             if record.stopped:
                 break
             paused = time.perf_counter()
             yield record
             began += time.perf_counter() - paused
+        leave(record, done)
         for batch in stream:
             carry = _moved(carry, step(carry, batch))
+            done += 1
+            leave(record, done)
+        done = 0
 
         metrics = {name: float(value) for name, value in evaluate(carry).items()}
         declared = _declared(carry)
@@ -169,12 +202,12 @@ def epochs(
         rates = _widened(rates, reading)
         record = describe(n + 1, metrics, time.perf_counter() - began)
         if record.number % save_every == 0:
-            save(record)
+            save(record, step=record.step)
         if record.stopped:
             break
 
     if record:
-        save(record)
+        save(record, step=record.step)
         yield record
 
 

@@ -104,18 +104,6 @@ def test_a_misfit_names_the_path_and_both_sides(tmp_path, template, message):
             checkpoints.restore(template)
 
 
-def test_a_control_state_of_other_controllers_of_equal_size_is_refused(tmp_path):
-    def state(name):
-        stopper = octl.together(**{name: octl.stop.patience(3, monitor="loss")})
-        return octl.control(optax.sgd(0.1), stopper).init(jnp.ones(2))
-
-    with octl.checkpoint.Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(1, (state("early"),))
-        assert_same_bits(checkpoints.restore((state("early"),))[0], (state("early"),))
-        with pytest.raises(ValueError, match=r"packed by other controllers.*anew"):
-            checkpoints.restore((state("patient"),))
-
-
 @pytest.mark.parametrize(
     ("leaf", "what"), [(jnp.zeros((0, 2)), "an empty array"), ("text", "'text'")]
 )
