@@ -101,11 +101,13 @@ def test_states_in_states_and_lanes_and_snapshots_come_back(tmp_path: Any) -> No
         snapshots=octl.Snapshots(every=2),
     )
 
+    def step(carry: Any, value: Any) -> Any:
+        w, state = carry
+        return octl.apply_gradients(outer, w, state, w, value=value), None
+
     def train(w: Any) -> Any:
-        state = outer.init(w)
-        for value in (1.0, 2.0, jnp.nan):
-            w, state = octl.apply_gradients(outer, w, state, w, value=value)
-        return state
+        losses = jnp.array([1.0, 2.0, jnp.nan])
+        return jax.lax.scan(step, (w, outer.init(w)), losses)[0][1]
 
     lanes = jnp.arange(1.0, 7).reshape(3, 2)
     saved = jax.jit(jax.vmap(train))(lanes)
