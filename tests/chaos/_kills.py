@@ -1,0 +1,119 @@
+"""Kills a training run again and again, and compares how it ends with a whole one."""
+
+import json
+import random
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.chaos._process import End, Training
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The run that nothing happened to."""
+
+    training: Training
+    directory: Path
+    end: End
+
+    def differences(self, directory: Path, end: End) -> list[str]:
+        """Returns what of another run is not bit for bit as it is here."""
+        if not end.done:
+            return [f"status {end.status}: {end.complaint}"]
+        memory = self.end.report["memory"]
+        here = {"memory": memory, "disk": memory, "record": _record(self.directory)}
+        there = {**end.report, "record": _record(directory)}
+        return [name for name in here if here[name] != there[name]]
+
+    def leftovers(self, directory: Path) -> list[str]:
+        """Returns what lies beside the checkpoints that should be kept."""
+        kept, found = map(checkpoints, (self.directory, directory))
+        return sorted(set(found) - set(kept))
+
+
+def whole(directory: Path) -> Whole:
+    """Trains without a kill, and compiles what the others need."""
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    digits = directory / "digits.npz"
+    images, labels = (images / 16).astype(np.float32), labels.astype(np.int32)
+    np.savez(digits, images=images, labels=labels)
+    training = Training(digits, directory / "cache")
+    end = training.run(directory / "whole")
+    if not end.done:
+        raise RuntimeError(f"The training fails by itself:\n{end.errors}")
+    return Whole(training, directory / "whole", end)
+
+
+@dataclass(frozen=True)
+class Round:
+    """A run that was killed and restarted until it was done."""
+
+    number: int
+    kills: list[dict[str, Any]]
+    differences: list[str]
+    leftovers: list[str]
+    lost: int  # epochs that are missing in its record
+    doubled: int  # lines too many in its record
+
+
+def killed(run: Whole, at: Path, seed: int, number: int) -> Round:
+    """Kills a run one to three times, by what it does to files or by the clock."""
+    rng = random.Random(f"{seed}/{number}")
+    directory = at / f"round-{number}"
+    kills: list[dict[str, Any]] = []
+    # The first one lands, however busy the machine is.
+    for kind in ["event", *rng.choices(["event", "clock"], k=rng.randint(0, 2))]:
+        if kind == "event":
+            event = rng.randint(1, int(0.9 * run.end.report["events"]))
+            end = run.training.kill_at(directory, event)
+        else:
+            # Half of the time of the whole run went into compiling.
+            seconds = rng.uniform(0, run.end.seconds / 2)
+            end = run.training.kill_after(directory, seconds)
+        if not end.killed:
+            break
+        kills.append({"kind": kind, **_wreckage(directory)})
+    else:
+        end = run.training.run(directory)
+    wanted = [row["epoch"] for row in rows(run.directory)]
+    found = [row["epoch"] for row in rows(directory)] if end.done else []
+    result = Round(
+        number,
+        kills,
+        run.differences(directory, end),
+        run.leftovers(directory),
+        lost=len(set(wanted) - set(found)),
+        doubled=len(found) - len(set(found)),
+    )
+    shutil.rmtree(directory)
+    return result
+
+
+def checkpoints(directory: Path) -> list[str]:
+    """Returns what is in the directory of the checkpoints, if there is one."""
+    found = directory / "checkpoints"
+    return [path.name for path in found.iterdir()] if found.exists() else []
+
+
+def rows(directory: Path) -> list[dict[str, Any]]:
+    """Returns the record."""
+    return [json.loads(line) for line in _record(directory).splitlines()]
+
+
+def _record(directory: Path) -> str:
+    return (directory / "record.jsonl").read_text()
+
+
+def _wreckage(directory: Path) -> dict[str, Any]:
+    """What a kill left behind."""
+    record = directory / "record.jsonl"
+    return {
+        "half a save": not all(map(str.isdigit, checkpoints(directory))),
+        "torn line": record.exists() and not record.read_bytes().endswith(b"\n"),
+    }
