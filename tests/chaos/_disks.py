@@ -1,5 +1,6 @@
 """Damages what lies on the disk, or fills the disk, and lets the training go on."""
 
+import itertools
 import random
 import shutil
 import subprocess
@@ -26,18 +27,19 @@ def staged(run: Whole, at: Path) -> Path:
 def damaged(stage: Path, at: Path, seed: int) -> Iterator[tuple[str, str, Path]]:
     """Yields a file of the newest checkpoint, what is wrong with it, and a run."""
     newest = _newest(stage)
-    rng = random.Random(seed)
+    rng, numbers = random.Random(seed), itertools.count()
     yield "none", "nothing", shutil.copytree(stage, at / "damaged")
-    files = sorted(path for path in newest.rglob("*") if path.is_file())
-    for number, file in enumerate(files):
+    for file in sorted(path for path in newest.rglob("*") if path.is_file()):
         content = file.read_bytes()
-        for kind in ("cut", "flip"):
-            run = shutil.copytree(stage, at / f"damaged-{number}-{kind}")
+        # In a large file not every bit matters to how the run ends.
+        flips = 4 if len(content) > PAGE else 1
+        for kind in ("cut", *flips * ["flip"]):
             changed = bytearray(content)
             if kind == "cut":
                 del changed[len(content) // 2 :]
             else:
                 changed[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+            run = shutil.copytree(stage, at / f"damaged-{next(numbers)}")
             (run / file.relative_to(stage)).write_bytes(changed)
             yield f"{file.relative_to(newest)}, {len(content)} B", kind, run
 
@@ -73,12 +75,12 @@ def limited_file(run: Whole, at: Path) -> dict[str, Any]:
 
 def small_disk(run: Whole, stage: Path, at: Path) -> dict[str, Any] | None:
     """On a disk for two checkpoints and no third; None if none can be mounted."""
-    sizes = [path.stat().st_size for path in stage.rglob("*")]
+    sizes = [path.stat().st_size for path in (stage / "checkpoints").rglob("*")]
     pages = sum(-(-size // PAGE) for size in sizes)
-    with _disk(at / "small", int(1.25 * pages)) as resize:
+    directory = at / "small"
+    with _disk(directory / "checkpoints", int(1.25 * pages)) as resize:
         if resize is None:
             return None
-        directory = at / "small" / "run"
         end = run.training.run(directory)
         resize(10 * pages)
         return _after_full(run, directory, end)
@@ -103,7 +105,7 @@ def _after_full(run: Whole, directory: Path, end: End) -> dict[str, Any]:
 @contextmanager
 def _disk(at: Path, pages: int) -> Iterator[Callable[[int], Any] | None]:
     """Mounts a disk in memory, and yields what resizes it."""
-    at.mkdir()
+    at.mkdir(parents=True)
     size = lambda pages: f"size={PAGE * pages}"
     mount = ["mount", "-t", "tmpfs", "-o", size(pages), "tmpfs", str(at)]
     if (

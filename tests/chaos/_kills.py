@@ -23,7 +23,7 @@ class Whole:
     def differences(self, directory: Path, end: End) -> list[str]:
         """Returns what of another run is not bit for bit as it is here."""
         if not end.done:
-            return [f"status {end.status}: {end.complaint}"]
+            return [end.complaint]
         memory = self.end.report["memory"]
         here = {"memory": memory, "disk": memory, "record": _record(self.directory)}
         there = {**end.report, "record": _record(directory)}

@@ -34,8 +34,10 @@ class End:
     @property
     def complaint(self) -> str:
         """What the exception said that ended it, if one did."""
+        if self.done:
+            return ""
         said = [x for x in self.errors.splitlines() if x.startswith("failed: ")]
-        return said[-1].removeprefix("failed: ") if said else ""
+        return said[-1].removeprefix("failed: ") if said else f"status {self.status}"
 
     @property
     def warnings(self) -> list[str]:
