@@ -94,7 +94,7 @@ def test_the_same_name_for_something_else_is_refused(tmp_path: Any) -> None:
 
 
 def test_states_in_states_and_lanes_and_snapshots_come_back(tmp_path: Any) -> None:
-    inner = octl.control(optax.sgd(0.1), octl.clip.zscore())
+    inner = octl.control(optax.sgd(0.1), octl.clip.history(window=4, min_updates=2))
     outer = octl.control(
         optax.chain(inner, optax.scale(0.5)),
         octl.together(stop=STALE, back=octl.rollback(octl.watch.nonfinite("loss"))),

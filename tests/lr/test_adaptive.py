@@ -227,3 +227,13 @@ def test_the_pace_follows_the_loss() -> None:
 def test_what_cannot_change_in_a_run_is_refused(key: str) -> None:
     with pytest.raises(ValueError, match=rf"`lr.automatic\(bold\['{key}'\]=...\)`"):
         octl.lr.automatic(100, bold={key: 2})
+
+
+def test_a_nan_after_a_window_ends_no_window() -> None:
+    loss = np.ones(24, np.float32)
+    plain = octl.lr.automatic(usual={"window": 4, "warmup": 0}, plateau=4)
+    usual = octl.replay(plain, {"loss": loss}).gauges["pace"]
+    broken = np.insert(loss, 8, [np.nan] * 6)
+    found = octl.replay(plain, {"loss": broken}).gauges["pace"]
+    np.testing.assert_array_equal(np.delete(found, slice(8, 14)), usual)
+    assert usual[-1] == 2
