@@ -18,6 +18,7 @@ from optaxctl._core.controllers import (
 )
 from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide, without_events
+from optaxctl._core.factory import factory
 from optaxctl._core.types import I32, Flag
 
 
@@ -35,6 +36,7 @@ class CountedState(NamedTuple):
     inner: State
 
 
+@factory
 def when(
     predicate: Callable[[Signals], Flag],
     controller: Controller,
@@ -119,6 +121,7 @@ def fresh_only(controller: Controller, observed: frozenset[str]) -> Controller:
     return when(fresh, controller)
 
 
+@factory
 def every(updates: int, controller: Controller) -> Controller:
     """Updates a controller at every `updates`-th call: the n-th, the 2n-th, ...
 
@@ -152,6 +155,7 @@ def every(updates: int, controller: Controller) -> Controller:
     return _counted(inner, update)
 
 
+@factory
 def start_at(updates: int, controller: Controller) -> Controller:
     """Leaves a controller alone before call number `updates`, counted from 0.
 
@@ -184,6 +188,7 @@ def start_at(updates: int, controller: Controller) -> Controller:
     return _counted(inner, update)
 
 
+@factory
 def after(updates: int, controller: Controller) -> Controller:
     """Updates a controller from the start but mutes it before call `updates`.
 
@@ -216,6 +221,7 @@ def after(updates: int, controller: Controller) -> Controller:
     return _counted(controller, update)
 
 
+@factory
 def fallback(updates: int, controller: Controller) -> Controller:
     """Mutes a controller while what it reads stays NaN or infinite.
 

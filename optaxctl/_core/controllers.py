@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from optaxctl._core.checks import closest
 from optaxctl._core.decisions import Decision, decide, merge, moved
+from optaxctl._core.factory import factory
 from optaxctl._core.types import F32
 
 State = Any
@@ -26,6 +27,8 @@ class Controller(NamedTuple):
       parts: The controllers that this one is made of, by name, if it has several.
       combine: Makes it from its parts again: `combine(**parts)`. None where its parts
         cannot be replaced one by one, as where it counts its own updates.
+      call: How it was made, such as "stop.patience(5)"; None if no factory of ours
+        made it.
     """
 
     init: Callable[[], State]
@@ -34,6 +37,10 @@ class Controller(NamedTuple):
     gauges: Callable[[State], dict[str, Any]]
     parts: Mapping[str, "Controller"] = {}
     combine: "Callable[..., Controller] | None" = None
+    call: str | None = None
+
+    def __repr__(self) -> str:
+        return self.call or f"Controller(signals={sorted(self.signals)})"
 
 
 _PROVIDERS = {
@@ -118,6 +125,12 @@ def restricted(controller: Controller, who: str, *fields: str) -> Controller:
     return controller
 
 
+def calls(controller: Controller) -> dict[str, str]:
+    """Returns how the parts of a controller were made, by name; "" if it has none."""
+    parts = controller.parts or {"": controller}
+    return {name: part.call for name, part in parts.items() if part.call}
+
+
 def require_controller(who: str, argument: str, value: Any) -> None:
     """Refuses what is no controller, such as a factory that was not called."""
     if not isinstance(value, Controller):
@@ -125,6 +138,7 @@ def require_controller(who: str, argument: str, value: Any) -> None:
         raise TypeError(f"`{who}({argument}=...)` must be a controller{why}")
 
 
+@factory
 def together(**controllers: Controller) -> Controller:
     """Runs controllers side by side and merges what they decide.
 

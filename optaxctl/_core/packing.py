@@ -1,6 +1,8 @@
 """Many scalars in two arrays, because every leaf costs a jitted call microseconds."""
 
 import zlib
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -24,12 +26,22 @@ class Layout:
 
     `bool` leaves travel as integers. The first integer of a packed tree is the
     fingerprint of its layout: a checkpoint of another controller, equal in size, is
-    told apart by it.
+    told apart by it. `calls` says how the controllers were made, by name, and has no
+    part in comparisons: states of one layout fit together however they are set.
     """
 
-    __slots__ = ("_hash", "_sizes", "_where", "fingerprint", "slots", "treedef")
+    __slots__ = (
+        "_hash",
+        "_sizes",
+        "_where",
+        "calls",
+        "fingerprint",
+        "slots",
+        "treedef",
+    )
 
-    def __init__(self, tree: Any):
+    def __init__(self, tree: Any, calls: Mapping[str, str] = MappingProxyType({})):
+        self.calls = calls
         leaves, self.treedef = jax.tree_util.tree_flatten_with_path(tree)
         ends = {"float32": 0, "int32": 1}
         slots = []

@@ -16,6 +16,7 @@ from optaxctl._core.controllers import (
 )
 from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision
+from optaxctl._core.factory import factory
 from optaxctl._core.flags import ABOUT_CONTROL
 from optaxctl._core.types import I32, Flag
 
@@ -34,6 +35,7 @@ class ShareState(NamedTuple):
     inner: State
 
 
+@factory
 def lasting(
     updates: int, watcher: Controller, *, within: int | None = None
 ) -> Controller:

@@ -9,6 +9,7 @@ from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, Signals, State
 from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide, merge
+from optaxctl._core.factory import factory
 from optaxctl._core.flags import ABOUT_CONTROL
 from optaxctl._core.types import I32, Flag
 
@@ -21,6 +22,7 @@ class RespondState(NamedTuple):
     inner: State
 
 
+@factory
 def respond(
     watcher: Controller,
     *,

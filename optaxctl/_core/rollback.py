@@ -14,6 +14,7 @@ from optaxctl._core.controllers import (
 )
 from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide, merge
+from optaxctl._core.factory import factory
 from optaxctl._core.flags import ABOUT_CONTROL, Alarm, StopReason
 from optaxctl._core.types import F32, I32, Flag
 
@@ -38,6 +39,7 @@ class RollbackState(NamedTuple):
     inner: State
 
 
+@factory
 def rollback(
     watcher: Controller,
     *,

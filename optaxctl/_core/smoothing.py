@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, Signals, State, read
 from optaxctl._core.decisions import Decision
+from optaxctl._core.factory import factory
 from optaxctl._core.types import F32
 
 
@@ -18,6 +19,7 @@ class SmoothState(NamedTuple):
     inner: State
 
 
+@factory
 def smooth(controller: Controller, *, monitor: str, decay: float = 0.9) -> Controller:
     """Feeds a controller the running mean of a signal instead of the signal.
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, Signals, read
 from optaxctl._core.decisions import Decision, decide
+from optaxctl._core.factory import factory
 from optaxctl._core.statistics import MomentsState, moments
 from optaxctl._core.types import F32
 
@@ -22,6 +23,7 @@ class AutoState(NamedTuple):
     limit: F32  # the limit of the last update, for the gauge
 
 
+@factory
 def auto(
     deviations: float = 2.5,
     *,

@@ -9,6 +9,7 @@ from optaxctl._core import checks
 from optaxctl._core.adjustment import AdjustmentState, adjustment
 from optaxctl._core.controllers import Controller, Signals, read
 from optaxctl._core.decisions import Decision, decide
+from optaxctl._core.factory import factory
 from optaxctl._core.statistics import RingState, ring
 from optaxctl._core.types import F32
 
@@ -20,6 +21,7 @@ class BandState(NamedTuple):
     adjustment: AdjustmentState  # the threshold as a multiple of the first one
 
 
+@factory
 def band(
     initial: float = 1.0,
     *,

@@ -8,6 +8,7 @@ from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, Signals, read
 from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide
+from optaxctl._core.factory import factory
 from optaxctl._core.types import F32, I32
 
 
@@ -20,6 +21,7 @@ class ZscoreState(NamedTuple):
     limit: F32  # the limit of the last update, for the gauge
 
 
+@factory
 def zscore(
     threshold: float = 2.5,
     *,

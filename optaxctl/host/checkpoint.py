@@ -1,19 +1,22 @@
 """Checkpoints of a whole run, by Orbax: model, optimizer and controllers alike."""
 
-import math
+import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from optaxctl._core.checks import count, did_you_mean, one_of
+from optaxctl._core.checks import count, one_of
 from optaxctl._core.types import Mode
+from optaxctl.host import _about
 from optaxctl.host._by_name import Changes, check_renamed, expected, packed, unpacked
+from optaxctl.host._checksums import newest_sound, seal
 from optaxctl.host._extras import load
+from optaxctl.host._fits import check_fits, check_savable, leaves
+from optaxctl.host._ranking import Ranking
 from optaxctl.views._read import read
 from optaxctl.views._state import states
 
@@ -26,13 +29,18 @@ class Checkpoints:
     before it intact. With several processes all of them must call every method; Orbax
     writes each array once.
 
+    Checksums of the files are written with them. A checkpoint that is no longer as it
+    was written is never restored: the one before it is, with a warning, and the damaged
+    one stays beside it under the name `STEP.damaged`. Making and checking them reads a
+    checkpoint once each, which at 2 GB/s a core is less than its writing.
+
     The state of a `control` is written by name and put back by name: what a controller
     has learnt survives when others are added, taken out or set differently.
 
     Args:
       directory: Where to keep them; made if it does not exist.
       keep: How many of the last to keep, >= 1; older ones are deleted once a newer is
-        complete.
+        complete. With 1 there is none to fall back to.
       best: A metric whose best checkpoint is kept too, or None. It need not be the one
         that a rule of stopping watches. A value that is not finite is never the best;
         of equal ones the last is.
@@ -55,33 +63,26 @@ class Checkpoints:
         self,
         directory: str | Path,
         *,
-        keep: int = 1,
+        keep: int = 2,
         best: str | None = None,
         mode: Mode = "min",
     ):
         count("checkpoint.Checkpoints", keep=keep)
         one_of("checkpoint.Checkpoints", "mode", mode, ("min", "max"))
         ocp = load("orbax.checkpoint", extra="orbax", who="`optaxctl.checkpoint`")
-        self.directory = Path(directory).absolute()
-        self._args, self._best = ocp.args, best
-        kept = ocp.checkpoint_managers.LatestN(keep)
-        ranked: dict[str, Any] = {}
-        if best is not None:
-            worst = math.inf if mode == "min" else -math.inf
-
-            def rank(metrics: Any) -> float:
-                # Orbax would take a NaN for a rank, and drop the true best for it.
-                value = float(metrics[best])
-                return value if math.isfinite(value) else worst
-
-            policies = ocp.checkpoint_managers
-            first = policies.BestN(get_metric_fn=rank, reverse=mode == "min", n=1)
-            kept = policies.AnyPreservationPolicy([first, kept])
-            ranked = {"best_fn": rank, "best_mode": mode}
+        path = load("etils.epath", extra="orbax", who="`optaxctl.checkpoint`").Path
+        remote = "://" in str(directory)
+        self.directory = path(directory) if remote else path(directory).absolute()
+        self._args, self._ranking = ocp.args, Ranking(best, mode)
+        self._saving: int | None = None
         self._manager = ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=kept, cleanup_tmp_directories=True, **ranked
+                cleanup_tmp_directories=True,
+                async_options=ocp.options.AsyncOptions(
+                    post_finalization_callback=self._seal
+                ),
+                **self._ranking.options(ocp.checkpoint_managers, keep),
             ),
             # Named up front, so that a new process can look before it restores.
             item_handlers={
@@ -89,6 +90,15 @@ class Checkpoints:
                 "notes": ocp.JsonCheckpointHandler(),
             },
         )
+        # A process that was killed while it deleted one leaves a part of it behind.
+        best_step = self.best() if best is not None and self.steps()[:-keep] else None
+        for step in self.steps()[:-keep]:
+            if step != best_step:
+                self._manager.delete(step)
+
+    def steps(self) -> list[int]:
+        """Returns the steps of all complete checkpoints, the newest last."""
+        return sorted(self._manager.all_steps())
 
     def latest(self) -> int | None:
         """Returns the step of the newest checkpoint, or None if there is none."""
@@ -100,12 +110,12 @@ class Checkpoints:
         Raises:
           ValueError: If no metric was named that could tell.
         """
-        if self._best is None:
+        if self._ranking.metric is None:
             raise ValueError(
                 "Which checkpoint is best is not known: name a metric, "
                 "`Checkpoints(..., best=...)`."
             )
-        self._manager.wait_until_finished()
+        self.wait()
         return self._manager.best_step()
 
     def save(
@@ -119,38 +129,29 @@ class Checkpoints:
         """Saves a tree of arrays, and notes that JSON can hold, under a step.
 
         Raises:
+          OSError: If the disk does not take it, or did not take the one before.
+          TypeError: If JSON cannot hold the notes.
           ValueError: If a leaf is no array or is empty, which Orbax cannot save, if
             there is a checkpoint of this step or a later one, or if `metrics` is given
             and lacks the one that tells the best; without `metrics` it is not the best.
         """
-        ranks = None
-        if self._best is not None:
-            measured = {self._best: math.nan} if metrics is None else metrics
-            if self._best not in measured:
-                raise ValueError(
-                    f"`save` got the metrics {', '.join(measured) or 'none'} and needs "
-                    f"`{self._best}`, which tells the best checkpoint."
-                    + did_you_mean(self._best, measured)
-                )
-            ranks = {self._best: float(measured[self._best])}
+        ranks = self._ranking.metrics(metrics)
+        told = _about.with_notes(_about.about(tree), notes or {})
+        json.dumps(told)  # Orbax would find out when half of it is written
         tree = unpacked(tree)
-        # Orbax would leave a half-written directory and waiting threads behind.
-        for path, leaf in _leaves(tree).items():
-            if not _is_array(leaf) or not np.size(leaf):
-                what = "an empty array" if _is_array(leaf) else repr(leaf)
-                raise ValueError(
-                    f"`{path}` is {what}, which a checkpoint cannot hold. Take it out "
-                    "of the tree."
-                )
-        saved = self._manager.save(
-            step,
-            args=self._args.Composite(
-                state=self._args.StandardSave(tree),
-                notes=self._args.JsonSave(dict(notes or {})),
-            ),
-            metrics=ranks,
-        )
+        check_savable(tree)
+        self.wait()
+        with self._writing(step):
+            saved = self._manager.save(
+                step,
+                args=self._args.Composite(
+                    state=self._args.StandardSave(tree),
+                    notes=self._args.JsonSave(told),
+                ),
+                metrics=ranks,
+            )
         if not saved:
+            self._saving = None
             raise ValueError(
                 f"{self.directory} holds a checkpoint of step {self.latest():,} "
                 f"already, so step {step:,} cannot be saved."
@@ -167,30 +168,31 @@ class Checkpoints:
 
         Everything must be there in the same shape and dtype, but for what controllers
         keep: a value that the checkpoint lacks starts at its initial value and one that
-        is not in the template is dropped, with one warning that lists them.
+        is not in the template is dropped. A controller that is set differently keeps
+        its state. One warning lists what is new, dropped and set differently.
 
         Args:
           template: A tree of the structure, shapes and dtypes to expect, such as the
             freshly initialised one. Arrays come back with its sharding.
-          step: Which checkpoint; the newest by default.
+          step: Which checkpoint; by default the newest that is not damaged.
           renamed: New names of controllers in `together`, by their names in the
             checkpoint.
 
         Raises:
           FileNotFoundError: If there is no such checkpoint.
-          ValueError: If a leaf is missing, or has another shape or dtype, if a control
-            state that was saved packed, by plain Orbax, is of other controllers, or if
-            a renamed controller is not in the checkpoint.
+          ValueError: If the checkpoint is damaged, and was asked for or is the last, if
+            a leaf is missing, or has another shape or dtype, if a control state that
+            was saved packed, by plain Orbax, is of other controllers, or if a renamed
+            controller is not in the checkpoint.
         """
-        self._manager.wait_until_finished()
-        step = self.latest() if step is None else step
-        if step is None or step not in self._manager.all_steps():
-            of = "" if step is None else f" of step {step:,}"
-            raise FileNotFoundError(f"{self.directory} holds no checkpoint{of}.")
-        saved = _leaves(self._manager.item_metadata(step)["state"].tree)
-        check_renamed(renamed or {}, saved)
+        self.wait()
+        step = self._sound(step)
+        renamed = renamed or {}
+        where = f"The checkpoint of step {step:,} in {self.directory}"
+        saved = leaves(self._manager.item_metadata(step)["state"].tree)
+        check_renamed(renamed, saved)
         target = expected(template, saved)
-        self._compare(target, saved, step)
+        check_fits(target, saved, where)
         found = self._manager.restore(
             step,
             args=self._args.Composite(
@@ -198,20 +200,46 @@ class Checkpoints:
                 notes=self._args.JsonRestore(),
             ),
         )
+        about, notes = _about.and_notes(found["notes"])
+        _about.check_format(about, where)
         changes = Changes([], [])
-        tree = packed(found["state"], template, renamed or {}, changes)
-        if any(changes):
+        tree = packed(found["state"], template, renamed, changes)
+        said = [str(changes)] if any(changes) else []
+        said += _about.changed(about, template, renamed)
+        if said:
             warnings.warn(
-                f"The checkpoint of step {step:,} is of other controllers: {changes}.",
+                f"The checkpoint of step {step:,} is of other controllers: "
+                f"{'; '.join(said)}.",
                 stacklevel=2,
             )
         if states(tree):
             read(tree)  # refuses a state that other controllers packed
-        return tree, found["notes"]
+        return tree, notes
+
+    def discard(self, *, after: int) -> None:
+        """Deletes the checkpoints of later steps, so that these can be saved again."""
+        self.wait()
+        for step in self.steps():
+            if step > after:
+                self._manager.delete(step)
+
+    def wait(self) -> None:
+        """Waits until the save under way is complete.
+
+        Raises:
+          OSError: If the disk did not take it.
+        """
+        with self._writing(self._saving):
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits until everything is written."""
-        self._manager.close()
+        """Waits until everything is written, and frees what that needed.
+
+        Raises:
+          OSError: If the disk did not take it.
+        """
+        with self._writing(self._saving):
+            self._manager.close()
 
     def __enter__(self) -> Self:
         return self
@@ -219,44 +247,37 @@ class Checkpoints:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _compare(self, template: Any, saved: dict[str, Any], step: int) -> None:
-        """Orbax casts silently to the template's dtype, so dtypes are compared here."""
-        ours = _leaves(template)
-        where = f"The checkpoint of step {step:,} in {self.directory} does not fit: "
-        advice = (
-            " Restore it with the model, optimizer and controllers that wrote it, or "
-            "start anew in another directory."
-        )
-        for path in [*ours, *saved]:
-            if path not in saved or path not in ours:
-                side = "in the checkpoint" if path in saved else "here"
-                raise ValueError(f"{where}`{path}` is only {side}.{advice}")
-            theirs, expected = _kind(saved[path]), _kind(ours[path])
-            # A Python number has no precision of its own to insist on.
-            if isinstance(ours[path], (bool, int, float)) and theirs.endswith("[]"):
-                continue
-            if theirs != expected:
-                raise ValueError(
-                    f"{where}`{path}` is {theirs} there and {expected} here.{advice}"
-                )
+    @contextmanager
+    def _writing(self, step: int | None) -> Iterator[None]:
+        """Says which checkpoint it was, and where, if the disk does not take it."""
+        self._saving = step
+        try:
+            yield
+        except (OSError, ValueError) as error:
+            if step is None:
+                raise
+            self._saving = None
+            left = [s for s in self.steps() if s != step]
+            raise OSError(
+                f"The checkpoint of step {step:,} could not be written to "
+                f"{self.directory}: {error} "
+                + (f"That of step {left[-1]:,} is complete." if left else "")
+            ) from error
 
+    def _seal(self) -> None:
+        """Adds checksums to a checkpoint, before it gets its final name."""
+        if jax.process_index() == 0:
+            # Where nothing can be renamed, as in a bucket, it has its name already.
+            unnamed = self.directory / f"{self._saving}.orbax-checkpoint-tmp"
+            named = self.directory / str(self._saving)
+            seal(unnamed if unnamed.exists() else named)
 
-def _leaves(tree: Any) -> dict[str, Any]:
-    """Returns the leaves by path, spelt alike for tuples, dicts and NamedTuples."""
-    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-        for path, leaf in flat
-    }
-
-
-def _is_array(leaf: Any) -> bool:
-    return isinstance(leaf, (jax.Array, np.ndarray, np.generic, bool, int, float))
-
-
-def _kind(leaf: Any) -> str:
-    if isinstance(leaf, (bool, int, float)):
-        leaf = np.asarray(leaf)
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        leaf = jax.eval_shape(jax.random.key_data, leaf)  # as Orbax stores it
-    return f"{np.dtype(leaf.dtype)}[{','.join(map(str, leaf.shape))}]"
+    def _sound(self, step: int | None) -> int:
+        known = [s for s in self.steps() if step in (None, s)]
+        if not known:
+            of = "" if step is None else f" of step {step:,}"
+            raise FileNotFoundError(f"{self.directory} holds no checkpoint{of}.")
+        sound = newest_sound(self.directory, known)
+        if sound != known[-1]:
+            self._manager.reload()
+        return sound

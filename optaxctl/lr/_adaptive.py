@@ -10,6 +10,7 @@ from optaxctl._core.adjustment import AdjustmentState, adjustment
 from optaxctl._core.controllers import Controller, Signals, read
 from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide
+from optaxctl._core.factory import factory
 from optaxctl._core.statistics import MomentsState, RingState, held, moments, ring
 from optaxctl._core.types import F32, I32, Mode
 from optaxctl.lr._trend import Trend, trend
@@ -42,6 +43,7 @@ class AdaptiveState(NamedTuple):
     adjustment: AdjustmentState  # the scale in force and its limits
 
 
+@factory
 def adaptive(
     total_steps: int | None = None,
     *,
@@ -231,8 +233,7 @@ def adaptive(
         y = sign * (jnp.log(x) if logarithmic else x)
         ok = jnp.isfinite(y)
         past, moments_ = usual.update(y, state.moments)
-        tiny = jnp.finfo(jnp.float32).tiny
-        z = (y - past.mean) / jnp.maximum(past.std, tiny)
+        z = (y - past.mean) / jnp.maximum(past.std, jnp.finfo(jnp.float32).tiny)
         known = past.seen > 0
         lost = ~jnp.isfinite(x) & (nonfinite == "brake")
         spiked = known & (lost | (ok & (z > spike)))
@@ -248,8 +249,7 @@ def adaptive(
         due = live & (filled >= 2 * size) & (sliding | (phase == 0))
         now = trend(window, unit)
 
-        better = now.improvement >= flat
-        stale = jnp.where(better, 0, increment(state.stale))
+        stale = jnp.where(now.improvement >= flat, 0, increment(state.stale))
         down = (now.cv > unstable) | (stale >= patience)
         up = (now.improvement > improving) & (now.cv < stable)
         wish = jnp.where(down, decrease, jnp.where(up, increase, 1.0))

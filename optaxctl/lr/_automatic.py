@@ -11,6 +11,7 @@ from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, Signals
 from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision
+from optaxctl._core.factory import factory
 from optaxctl._core.types import I32
 from optaxctl.lr._adaptive import AdaptiveState, adaptive
 from optaxctl.lr._presets import AGGRESSIVE, CONSERVATIVE
@@ -42,6 +43,7 @@ class AutomaticState(NamedTuple):
     inner: AdaptiveState
 
 
+@factory
 def automatic(
     total_steps: int | None = None,
     *,

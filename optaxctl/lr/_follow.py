@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from optaxctl._core.checks import did_you_mean
 from optaxctl._core.controllers import Controller, Signals
 from optaxctl._core.decisions import Decision, decide
+from optaxctl._core.factory import factory
 from optaxctl._core.types import F32
 
 
@@ -17,6 +18,7 @@ class FollowState(NamedTuple):
     factor: F32  # the factor last given, for the gauge; the step comes as a signal
 
 
+@factory
 def follow(schedule: Callable[[Any], Any]) -> Controller:
     """Multiplies the learning rate by `schedule(accepted)`.
 

@@ -10,6 +10,7 @@ from optaxctl._core.adjustment import AdjustmentState, adjustment
 from optaxctl._core.controllers import Controller, Signals, read
 from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide
+from optaxctl._core.factory import factory
 from optaxctl._core.improvement import BestState, improvement
 from optaxctl._core.statistics import RingState, ring, spread
 from optaxctl._core.types import I32, Mode, Nonfinite
@@ -25,6 +26,7 @@ class GreedyState(NamedTuple):
     adjustment: AdjustmentState  # the scale in force and its limits
 
 
+@factory
 def greedy(
     updates: int = 11,
     *,

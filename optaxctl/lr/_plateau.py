@@ -9,6 +9,7 @@ from optaxctl._core.adjustment import AdjustmentState, adjustment
 from optaxctl._core.controllers import Controller, Signals, read
 from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide
+from optaxctl._core.factory import factory
 from optaxctl._core.improvement import BestState, improvement
 from optaxctl._core.types import I32, Mode, Nonfinite
 
@@ -21,6 +22,7 @@ class PlateauState(NamedTuple):
     adjustment: AdjustmentState  # the scale in force and its limits
 
 
+@factory
 def plateau(
     updates: int = 10,
     *,

@@ -9,6 +9,7 @@ from optaxctl._core.adjustment import AdjustmentState, adjustment
 from optaxctl._core.controllers import Controller, Signals, read
 from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide
+from optaxctl._core.factory import factory
 from optaxctl._core.flags import Alarm
 from optaxctl._core.types import F32, I32, Flag
 
@@ -33,6 +34,7 @@ class SearchState(NamedTuple):
     adjustment: AdjustmentState  # the scale in force and its limits
 
 
+@factory
 def search(
     updates: int = 100,
     *,

@@ -8,6 +8,7 @@ from jax.core import Tracer
 from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, Signals, read
 from optaxctl._core.decisions import Decision, decide
+from optaxctl._core.factory import factory
 from optaxctl._core.flags import StopReason
 from optaxctl._core.types import I32
 
@@ -21,6 +22,7 @@ class BudgetState(NamedTuple):
     rest: I32
 
 
+@factory
 def budget(total: float, *, per_update: int | str = 1) -> Controller:
     """Stops when `total` of something is used up: updates, tokens, examples.
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, Signals, read
 from optaxctl._core.decisions import Decision, decide
+from optaxctl._core.factory import factory
 from optaxctl._core.flags import StopReason
 from optaxctl._core.statistics import RingState, held, ring
 from optaxctl._core.types import F32
@@ -20,6 +21,7 @@ class ConvergenceState(NamedTuple):
     tolerance: F32  # the range that is small enough
 
 
+@factory
 def convergence(
     window: int = 10,
     *,

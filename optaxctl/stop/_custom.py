@@ -9,6 +9,7 @@ from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, Signals, read
 from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide
+from optaxctl._core.factory import factory
 from optaxctl._core.flags import USER_BITS, StopReason
 from optaxctl._core.statistics import RingState, ring
 from optaxctl._core.types import I32
@@ -36,6 +37,7 @@ class Past(NamedTuple):
     history: Any
 
 
+@factory
 def custom(
     function: Callable[[Any, Any, Past], Any],
     *,

@@ -8,6 +8,7 @@ from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, Signals, read
 from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide
+from optaxctl._core.factory import factory
 from optaxctl._core.flags import StopReason
 from optaxctl._core.types import F32, I32
 
@@ -23,6 +24,7 @@ class EvidenceState(NamedTuple):
     consecutive: I32  # updates in a row without evidence; saturates
 
 
+@factory
 def evidence(
     parts: int,
     *,

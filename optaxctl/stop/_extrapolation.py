@@ -9,6 +9,7 @@ from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, Signals, read
 from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide
+from optaxctl._core.factory import factory
 from optaxctl._core.flags import StopReason
 from optaxctl._core.improvement import BestState, improvement
 from optaxctl._core.statistics import RingState, held, ring
@@ -28,6 +29,7 @@ class ExtrapolationState(NamedTuple):
     hopeless: I32  # updates in a row whose forecast was no improvement; saturates
 
 
+@factory
 def extrapolation(
     window: int = 20,
     updates: int = 5,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, Signals, read
 from optaxctl._core.decisions import Decision, decide
+from optaxctl._core.factory import factory
 from optaxctl._core.flags import StopReason
 from optaxctl._core.types import F32, Flag
 
@@ -18,6 +19,7 @@ class GeneralizationLossState(NamedTuple):
     loss: F32  # of the last error against it, in percent
 
 
+@factory
 def generalization_loss(alpha: float = 5.0, *, monitor: str = "val_loss") -> Controller:
     """Stops while the error is over `alpha` percent above its best: Prechelt's GL.
 

@@ -4,12 +4,14 @@ from typing import Literal
 
 from optaxctl._core import checks
 from optaxctl._core.controllers import Controller
+from optaxctl._core.factory import factory
 from optaxctl._core.types import Mode
 from optaxctl.stop._peer import Rule, peer
 
 _STORES = frozenset({"stores first", "infinite best"})
 
 
+@factory
 def like_torch(
     patience: int = 10,
     *,
@@ -62,6 +64,7 @@ def like_torch(
     return peer(who, rule, monitor=monitor, mode=mode, strict=strict)
 
 
+@factory
 def like_flax(
     patience: int = 0,
     *,
@@ -106,6 +109,7 @@ def like_flax(
     return peer(who, rule, monitor=monitor, mode=mode, strict=strict)
 
 
+@factory
 def like_xgboost(
     rounds: int,
     *,
@@ -148,6 +152,7 @@ def like_xgboost(
     return peer(who, rule, monitor=monitor, mode=mode, strict=strict)
 
 
+@factory
 def like_lightgbm(
     stopping_rounds: int,
     *,

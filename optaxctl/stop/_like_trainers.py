@@ -6,12 +6,14 @@ import jax.numpy as jnp
 
 from optaxctl._core import checks
 from optaxctl._core.controllers import Controller
+from optaxctl._core.factory import factory
 from optaxctl._core.types import Mode
 from optaxctl.stop._peer import Rule, peer
 
 _STORES = frozenset({"stores first", "infinite best"})
 
 
+@factory
 def like_keras(
     patience: int = 0,
     *,
@@ -69,6 +71,7 @@ def like_keras(
     return peer(who, rule, monitor=monitor, mode=mode, strict=strict)
 
 
+@factory
 def like_lightning(
     patience: int = 3,
     *,
@@ -129,6 +132,7 @@ def like_lightning(
     return peer(who, rule, monitor=monitor, mode=mode, strict=strict)
 
 
+@factory
 def like_ignite(
     patience: int,
     *,
@@ -185,6 +189,7 @@ def like_ignite(
     return peer(who, rule, monitor=monitor, mode=mode, strict=strict)
 
 
+@factory
 def like_hf(
     patience: int = 1,
     *,
@@ -233,6 +238,7 @@ def like_hf(
     return peer(who, rule, monitor=monitor, mode=mode, strict=strict)
 
 
+@factory
 def like_fastai(
     patience: int = 1,
     *,

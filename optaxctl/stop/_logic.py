@@ -12,8 +12,10 @@ from optaxctl._core.controllers import (
     together,
 )
 from optaxctl._core.decisions import Decision, decide
+from optaxctl._core.factory import factory
 
 
+@factory
 def any_of(**rules: Controller) -> Controller:
     """Stops while any of the rules does, for the reasons of all that do.
 
@@ -44,6 +46,7 @@ def any_of(**rules: Controller) -> Controller:
     return _side_by_side("stop.any_of", rules)
 
 
+@factory
 def all_of(**rules: Controller) -> Controller:
     """Stops while all of the rules do, for the reasons of all.
 

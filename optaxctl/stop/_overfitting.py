@@ -8,6 +8,7 @@ from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, Signals, read
 from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide
+from optaxctl._core.factory import factory
 from optaxctl._core.flags import StopReason
 from optaxctl._core.types import F32, I32, Mode
 
@@ -19,6 +20,7 @@ class OverfittingState(NamedTuple):
     wide: I32  # updates in a row with too wide a gap; saturates
 
 
+@factory
 def overfitting(
     updates: int = 5,
     *,

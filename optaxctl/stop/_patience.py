@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, Signals, read
 from optaxctl._core.decisions import Decision, decide
+from optaxctl._core.factory import factory
 from optaxctl._core.flags import StopReason
 from optaxctl._core.improvement import BestState, improvement
 from optaxctl._core.types import F32, I32, Flag, Mode
@@ -20,6 +21,7 @@ class PatienceState(NamedTuple):
     stale: I32  # updates since the last gain that counts; saturates
 
 
+@factory
 def patience(
     updates: int,
     *,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, Signals, read
 from optaxctl._core.decisions import Decision, decide
+from optaxctl._core.factory import factory
 from optaxctl._core.flags import StopReason
 from optaxctl._core.types import F32, I32
 from optaxctl.stop._generalization_loss import lost, positive
@@ -23,6 +24,7 @@ class ProgressQuotientState(NamedTuple):
     progress: F32  # of training in that strip, in per mille; infinite before the first
 
 
+@factory
 def progress_quotient(
     alpha: float = 0.5,
     strip: int = 5,

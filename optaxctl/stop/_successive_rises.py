@@ -8,6 +8,7 @@ from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, Signals, read
 from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide
+from optaxctl._core.factory import factory
 from optaxctl._core.flags import StopReason
 from optaxctl._core.types import F32, I32, Mode
 
@@ -20,6 +21,7 @@ class SuccessiveRisesState(NamedTuple):
     rises: I32  # strip ends in a row that were worse; saturates
 
 
+@factory
 def successive_rises(
     strips: int = 3, strip: int = 5, *, monitor: str = "val_loss", mode: Mode = "min"
 ) -> Controller:

@@ -8,6 +8,7 @@ from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, Signals, read
 from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide
+from optaxctl._core.factory import factory
 from optaxctl._core.flags import StopReason
 from optaxctl._core.types import I32, Flag, Mode
 
@@ -18,6 +19,7 @@ class ThresholdState(NamedTuple):
     consecutive: I32  # updates in a row across the line; saturates
 
 
+@factory
 def target(
     value: float, *, updates: int = 1, monitor: str = "val_loss", mode: Mode = "min"
 ) -> Controller:
@@ -60,6 +62,7 @@ def target(
     return _while(reached, updates, monitor, StopReason.TARGET, who)
 
 
+@factory
 def limit(
     value: float, *, updates: int = 1, monitor: str = "val_loss", mode: Mode = "min"
 ) -> Controller:
@@ -105,6 +108,7 @@ def limit(
     return _while(beyond, updates, monitor, StopReason.LIMIT, who)
 
 
+@factory
 def nonfinite(updates: int = 1, *, monitor: str = "val_loss") -> Controller:
     """Stops when `monitor` has been NaN or infinite `updates` times in a row.
 

@@ -8,6 +8,7 @@ from jax.scipy.special import ndtr
 from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, Signals, read
 from optaxctl._core.decisions import Decision, decide
+from optaxctl._core.factory import factory
 from optaxctl._core.flags import StopReason
 from optaxctl._core.statistics import RingState, held, ring
 from optaxctl._core.types import F32, Mode
@@ -22,6 +23,7 @@ class TrendState(NamedTuple):
     p_value: F32  # that chance alone orders them so well; 0 while there are too few
 
 
+@factory
 def trend(
     window: int = 20,
     *,

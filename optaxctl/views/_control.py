@@ -8,7 +8,7 @@ import jax
 import optax
 
 from optaxctl._core.cadence import fresh_only
-from optaxctl._core.controllers import Controller, shape
+from optaxctl._core.controllers import Controller, calls, shape
 from optaxctl._core.packing import Layout
 from optaxctl._core.types import F32, I32, Flag
 from optaxctl.views._actuate import freeze, gate
@@ -133,7 +133,7 @@ def control(
         axis_name=axis_name,
         snapshots=snapshots,
     )
-    layout = Layout(jax.eval_shape(loop.start))
+    layout = Layout(jax.eval_shape(loop.start), calls(controller))
     fields, _ = shape(loop.controller)
 
     def build(hyperparams: dict[str, F32]) -> optax.GradientTransformationExtraArgs:

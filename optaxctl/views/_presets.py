@@ -6,6 +6,7 @@ import optax
 
 from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, together
+from optaxctl._core.factory import factory
 from optaxctl._core.flags import StopReason
 from optaxctl._core.persistence import lasting
 from optaxctl._core.response import respond
@@ -17,6 +18,7 @@ from optaxctl.views._snapshots import Snapshots
 from optaxctl.watch import excess, nonfinite, outlier, spike
 
 
+@factory
 def guard(*monitors: str) -> Controller:
     """Refuses every step in which a monitored signal is NaN or infinite.
 
@@ -40,6 +42,7 @@ def guard(*monitors: str) -> Controller:
     return respond(nonfinite(*monitors), skip=True)
 
 
+@factory
 def skip_spikes(
     threshold: float = 6.0,
     *,

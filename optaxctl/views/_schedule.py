@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from optaxctl._core.controllers import Controller, restricted
+from optaxctl._core.controllers import Controller, calls, restricted
 from optaxctl._core.packing import Layout
 from optaxctl._core.types import F32
 from optaxctl.views._signals import handed_over
@@ -21,7 +21,7 @@ class _ControlledSchedule:
         self._controller = restricted(controller, "as_schedule", "lr_scale")
         self._base = base
         self._measured = sorted(controller.signals - {"step", "accepted"})
-        self._layout = Layout(jax.eval_shape(self._start))
+        self._layout = Layout(jax.eval_shape(self._start), calls(controller))
 
     def init(self) -> ControlState:
         return self._packed(self._start(), None)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, Signals, together
 from optaxctl._core.decisions import Decision
+from optaxctl._core.factory import factory
 from optaxctl._core.flags import ABOUT_CONTROL, Alarm
 from optaxctl._core.persistence import lasting
 from optaxctl.watch._excess import excess
@@ -14,6 +15,7 @@ from optaxctl.watch._nonfinite import nonfinite
 from optaxctl.watch._spike import spike
 
 
+@factory
 def divergence(
     threshold: float = 4.0,
     *,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, Signals, read
 from optaxctl._core.decisions import Decision, decide
+from optaxctl._core.factory import factory
 from optaxctl._core.flags import Alarm
 from optaxctl._core.statistics import RingState, Statistic, ring, spread
 from optaxctl._core.types import F32, Flag
@@ -27,6 +28,7 @@ class ExcessState(NamedTuple):
     limit: F32  # the limit of the last update, for the gauge
 
 
+@factory
 def excess(
     factor: float = 10.0, *, monitor: str = "loss", window: int | None = None
 ) -> Controller:

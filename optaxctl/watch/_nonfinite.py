@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from optaxctl._core.controllers import Controller, Signals, read
 from optaxctl._core.counting import increment
 from optaxctl._core.decisions import Decision, decide
+from optaxctl._core.factory import factory
 from optaxctl._core.flags import Alarm
 from optaxctl._core.types import I32
 
@@ -21,6 +22,7 @@ class NonfiniteState(NamedTuple):
     total: I32  # all such updates; saturates
 
 
+@factory
 def nonfinite(*monitors: str) -> Controller:
     """Raises an alarm when a monitored signal is NaN or infinite.
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, Signals, read
 from optaxctl._core.decisions import Decision, decide
+from optaxctl._core.factory import factory
 from optaxctl._core.statistics import RingState, ring, spread
 from optaxctl._core.types import F32
 from optaxctl.watch._spike import spike_bit
@@ -19,6 +20,7 @@ class OutlierState(NamedTuple):
     z: F32  # the z-score of the last update, for the gauge
 
 
+@factory
 def outlier(
     threshold: float = 6.0,
     *,

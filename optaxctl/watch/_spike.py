@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, Signals, read
 from optaxctl._core.decisions import Decision, decide
+from optaxctl._core.factory import factory
 from optaxctl._core.flags import Alarm
 from optaxctl._core.statistics import MomentsState, moments
 from optaxctl._core.types import F32
@@ -29,6 +30,7 @@ class SpikeState(NamedTuple):
     z: F32  # the z-score of the last update, for the gauge
 
 
+@factory
 def spike(
     threshold: float = 10.0,
     *,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, Signals, read
 from optaxctl._core.decisions import Decision, decide
+from optaxctl._core.factory import factory
 from optaxctl._core.flags import Alarm
 from optaxctl._core.statistics import MomentsState, moments
 from optaxctl._core.types import F32
@@ -19,6 +20,7 @@ class VanishingState(NamedTuple):
     limit: F32  # the limit of the last update, for the gauge
 
 
+@factory
 def vanishing(
     ratio: float = 1e-3, *, monitor: str = "grad_norm", decay: float = 0.99
 ) -> Controller:

@@ -63,10 +63,16 @@ def test_a_controller_less_is_dropped_and_said(tmp_path: Any) -> None:
     assert octl.read(found).gauges["stop/stale"] == 4
 
 
-def test_another_patience_keeps_the_count(tmp_path: Any) -> None:
-    saved = trained(octl.together(stop=STALE))
+def test_another_patience_keeps_the_count_and_is_said(tmp_path: Any) -> None:
+    saved = trained(octl.together(early=STALE))
     patient = octl.together(stop=octl.stop.patience(99, monitor="loss"))
-    found = restored(tmp_path, saved, fresh(patient))
+    with pytest.warns(UserWarning, match="other controllers") as said:
+        found = restored(tmp_path, saved, fresh(patient), renamed={"early": "stop"})
+    assert str(said.pop().message).endswith(
+        ": `stop` was stop.patience(9, monitor='loss') and is "
+        "stop.patience(99, monitor='loss')."
+    )
+    assert not said.list
     tx = octl.control(optax.adam(0.1), patient)
     gauges = octl.read(tx.update(W, found, W, value=1.0)[1]).gauges
     assert (gauges["stop/stale"], gauges["stop/patience_left"]) == (5, 94)
