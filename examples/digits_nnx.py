@@ -103,8 +103,8 @@ with octl.checkpoint.Checkpoints("runs/digits") as checkpoints:
         checkpoints=checkpoints,
         save_every=5,
         # NNX objects change in place; this is how they become arrays and back.
-        pure=lambda carry: nnx.as_pure(nnx.state(carry)),
-        restore=nnx.update,
+        pure=octl.nnx.pure,
+        restore=octl.nnx.restore,
     ):
         print(epoch)
         if epoch.reason:  # the last one

@@ -14,6 +14,7 @@ _MODULES = (
     "optaxctl.transforms",
     "optaxctl.watch",
     "optaxctl.frontends.linen",
+    "optaxctl.frontends.nnx",
     "optaxctl.host.checkpoint",
     "optaxctl.host.interrupt",
     "optaxctl.host.loop",

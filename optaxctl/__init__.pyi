@@ -30,7 +30,7 @@ from optaxctl._core.persistence import lasting as lasting
 from optaxctl._core.response import respond as respond
 from optaxctl._core.rollback import rollback as rollback
 from optaxctl._core.smoothing import smooth as smooth
-from optaxctl.frontends import linen as linen
+from optaxctl.frontends import linen as linen, nnx as nnx
 from optaxctl.host import checkpoint as checkpoint, interrupt as interrupt, loop as loop
 from optaxctl.host._found import RangeTest as RangeTest
 from optaxctl.host.lr_find import lr_find as lr_find

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from optaxctl._core import checks
 from optaxctl._core.improvement import BestState, improvement
+from optaxctl._core.placement import beside
 from optaxctl._core.types import F32, Flag, Mode
 
 
@@ -90,7 +91,7 @@ def keep_best(
 
     def init(params: Any) -> KeptState:
         kept = None if memory is None else store(_copy(params))
-        return KeptState(test.init(), kept)
+        return beside(params, KeptState(test.init(), kept))
 
     def update(value: Any, params: Any, state: KeptState) -> tuple[Flag, KeptState]:
         value = jnp.asarray(value, jnp.float32)

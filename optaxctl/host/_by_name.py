@@ -1,59 +1,56 @@
 """Control state by name, so that a checkpoint outlives a change of controllers."""
 
+import base64
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from optaxctl._core.checks import closest
 from optaxctl.views._state import ControlState
 
-CONTROL = "control"
+Held = dict[str, dict[str, Any]]
+"""What controls hold, by the path of the control, as JSON can keep it.
+
+Of each: its `values` by name, and the `calls` that made its controllers.
+"""
 
 
-def unpacked(tree: Any) -> Any:
-    """Returns the tree with every control state as what it holds, by name.
+def held(tree: Any, path: str = "") -> Held:
+    """Returns what every control state in a tree holds, by name.
 
-    The arrays are fetched, which costs little: they are a few kilobytes.
+    The arrays are fetched, which costs little: they are a few kilobytes. With several
+    processes all must call this, and what they get is the same.
     """
-
-    def visit(state: Any) -> Any:
-        if not _is_state(state):
-            return state
-        content = state.layout.unpack(*jax.device_get((state.f32, state.i32)))
-        names = [slot.name for slot in state.layout.slots]
-        leaves = map(np.asarray, jax.tree.leaves(content))
-        return {
-            CONTROL: _nested(dict(zip(names, leaves, strict=True))),
-            "inner": unpacked(state.inner),
-            "snapshots": state.snapshots,
-        }
-
-    return jax.tree.map(visit, tree, is_leaf=_is_state)
+    found: Held = {}
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=_is_state)
+    for at, state in flat:
+        if _is_state(state):
+            where = _join(path, _spell(at))
+            arrays = _fetched(state.f32), _fetched(state.i32)
+            leaves = jax.tree.leaves(state.layout.unpack(*arrays))
+            names = [slot.name for slot in state.layout.slots]
+            values = dict(zip(names, map(_encoded, leaves), strict=True))
+            found[where] = {"values": values, "calls": dict(state.layout.calls)}
+            found |= held(_rest(state), where)
+    return found
 
 
-def expected(template: Any, saved: Mapping[str, Any], path: str = "") -> Any:
-    """Returns what to restore: control state as it was saved, the rest as here.
+def without(tree: Any, known: Mapping[str, Any], path: str = "") -> Any:
+    """Returns the tree without what the controls hold that are `known`, by path.
 
-    Args:
-      template: The tree to restore into.
-      saved: What the checkpoint holds, by path: anything with a shape and a dtype.
-      path: Where the template lies in the checkpoint.
+    The others are packed, as a plain save by Orbax leaves them.
     """
 
     def visit(at: Any, state: Any) -> Any:
         where = _join(path, _spell(at))
-        names = _under(f"{where}/{CONTROL}", saved)
-        if not _is_state(state) or not names:
-            return state  # not ours, or packed, as a plain save leaves it
-        return {
-            CONTROL: _nested({n: np.empty(x.shape, x.dtype) for n, x in names.items()}),
-            "inner": expected(state.inner, saved, f"{where}/inner"),
-            "snapshots": state.snapshots,
-        }
+        if not _is_state(state) or where not in known:
+            return state
+        return without(_rest(state), known, where)
 
-    return jax.tree_util.tree_map_with_path(visit, template, is_leaf=_is_state)
+    return jax.tree_util.tree_map_with_path(visit, tree, is_leaf=_is_state)
 
 
 class Changes(NamedTuple):
@@ -61,75 +58,119 @@ class Changes(NamedTuple):
 
     new: list[str]
     dropped: list[str]
+    made: list[str]
 
     def __str__(self) -> str:
         said = {"start at their initial values": self.new, "were dropped": self.dropped}
-        return "; ".join(f"{', '.join(n)} {what}" for what, n in said.items() if n)
+        parts = [f"{', '.join(names)} {what}" for what, names in said.items() if names]
+        return "; ".join([*parts, *self.made])
 
 
-def packed(
-    restored: Any, template: Any, renamed: Mapping[str, str], changes: Changes
+def joined(
+    restored: Any,
+    template: Any,
+    known: Held,
+    renamed: Mapping[str, str],
+    changes: Changes,
+    path: str = "",
 ) -> Any:
-    """Puts restored control state into the arrays of the template, by name.
+    """Puts what controls held into the arrays of the template, by name.
 
     What the checkpoint does not have keeps its value, and what is not here is dropped;
-    both are noted in `changes`.
+    both are noted in `changes`, and so is what is made by another call.
 
     Raises:
       ValueError: If a name has another shape or dtype there, or a renamed controller
         is not there.
     """
 
-    def visit(state: Any, found: Any) -> Any:
-        if not _is_state(state) or _is_state(found):
+    def visit(at: Any, state: Any, found: Any) -> Any:
+        where = _join(path, _spell(at))
+        if not _is_state(state) or where not in known:
             return found
-        leaves = {
-            _renamed(_spell(path), renamed): leaf
-            for path, leaf in jax.tree_util.tree_flatten_with_path(found[CONTROL])[0]
-        }
-        f32, i32 = (np.array(jax.device_get(x)) for x in (state.f32, state.i32))
-        lead = f32.shape[:-1]
-        for slot in state.layout.slots:
-            if slot.name not in leaves:
-                changes.new.append(f"`{slot.name}`")
-                continue
-            value = leaves.pop(slot.name)
-            theirs = f"{value.dtype}{list(value.shape)}"
-            ours = f"{slot.dtype}{[*lead, *slot.shape]}"
-            if theirs != ours:
-                raise ValueError(
-                    f"`{slot.name}` of the control state is {theirs} in the checkpoint "
-                    f"and {ours} here."
-                )
-            array = f32 if slot.dtype == "float32" else i32
-            end = slot.offset + int(np.prod(slot.shape))
-            array[..., slot.offset : end] = value.reshape(*lead, end - slot.offset)
-        changes.dropped.extend(f"`{name}`" for name in leaves)
-        return state._replace(
-            f32=_like(f32, state.f32),
-            i32=_like(i32, state.i32),
-            inner=packed(found["inner"], state.inner, renamed, changes),
-            snapshots=found["snapshots"],
-        )
+        values = known[where]["values"]
+        values = {_renamed(name, renamed): value for name, value in values.items()}
+        for old, call in known[where]["calls"].items():
+            name = renamed.get(old, old)
+            now = state.layout.calls.get(name, call)
+            if now != call:
+                which = f"`{name}`" if name else "the controller"
+                changes.made.append(f"{which} was {call} and is {now}")
+        rest = joined(found, _rest(state), known, renamed, changes, where)
+        return _filled(state, values, changes)._replace(**rest)
 
-    return jax.tree.map(visit, template, restored, is_leaf=_is_state)
+    return jax.tree_util.tree_map_with_path(
+        visit, template, restored, is_leaf=_is_state
+    )
 
 
-def check_renamed(renamed: Mapping[str, str], saved: Mapping[str, Any]) -> None:
+def check_renamed(renamed: Mapping[str, str], known: Held) -> None:
     """Refuses a mapping from controllers that no control state in a checkpoint has."""
-    known = set()
-    for path in saved:
-        _, _, name = path.partition(f"/{CONTROL}/controller/")
-        if name:
-            known.add(name.partition("/")[0])
-    for old in renamed:
-        if old not in known:
-            near = closest(old, known)
+    parts = [name.split("/") for state in known.values() for name in state["values"]]
+    old = {part[1] for part in parts if part[0] == "controller" and len(part) > 2}
+    for name in renamed:
+        if name not in old:
+            near = closest(name, old)
             raise ValueError(
-                f"`renamed` names the controller `{old}`, and the checkpoint has "
-                f"{', '.join(sorted(known)) or 'none by name'}."
+                f"`renamed` names the controller `{name}`, and the checkpoint has "
+                f"{', '.join(sorted(old)) or 'none by name'}."
                 + (f" Did you mean `{near}`?" if near else "")
             )
+
+
+def _filled(
+    state: ControlState, values: dict[str, Any], changes: Changes
+) -> ControlState:
+    abstract = isinstance(state.f32, jax.ShapeDtypeStruct)
+    f32, i32 = (
+        np.zeros(x.shape, x.dtype) if abstract else np.array(_fetched(x))
+        for x in (state.f32, state.i32)
+    )
+    if abstract:
+        i32[..., 0] = state.layout.fingerprint
+    lead = f32.shape[:-1]
+    for slot in state.layout.slots:
+        if slot.name not in values:
+            if abstract:
+                raise ValueError(
+                    f"`{slot.name}` is not in the checkpoint, and the template is "
+                    "abstract, so it has no initial value. Restore into `tx.init(...)`."
+                )
+            changes.new.append(f"`{slot.name}`")
+            continue
+        value = _decoded(values.pop(slot.name))
+        theirs = f"{value.dtype}{list(value.shape)}"
+        ours = f"{slot.dtype}{[*lead, *slot.shape]}"
+        if theirs != ours:
+            raise ValueError(
+                f"`{slot.name}` of the control state is {theirs} in the checkpoint "
+                f"and {ours} here."
+            )
+        array = f32 if slot.dtype == "float32" else i32
+        end = slot.offset + int(np.prod(slot.shape))
+        array[..., slot.offset : end] = value.reshape(*lead, end - slot.offset)
+    changes.dropped.extend(f"`{name}`" for name in values)
+    return state._replace(f32=_like(f32, state.f32), i32=_like(i32, state.i32))
+
+
+def _rest(state: ControlState) -> dict[str, Any]:
+    """What is beside the arrays of control, and may have control in it."""
+    return {"inner": state.inner, "snapshots": state.snapshots}
+
+
+def _encoded(value: Any) -> list[Any]:
+    array = np.asarray(value)
+    # Not as numbers, since JSON has one NaN and floats have many.
+    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    bits = base64.b64encode(little.tobytes()).decode()
+    return [str(array.dtype), list(array.shape), bits]
+
+
+def _decoded(written: list[Any]) -> np.ndarray:
+    dtype, shape, bits = written
+    little = np.dtype(dtype).newbyteorder("<")
+    array = np.frombuffer(base64.b64decode(bits), little).reshape(shape)
+    return array.astype(dtype)
 
 
 def _renamed(name: str, renamed: Mapping[str, str]) -> str:
@@ -140,26 +181,18 @@ def _renamed(name: str, renamed: Mapping[str, str]) -> str:
     return f"{head}/{renamed.get(controller, controller)}{slash}{rest}"
 
 
+def _fetched(array: Any) -> np.ndarray:
+    if isinstance(array, jax.Array) and not (
+        array.is_fully_addressable or array.is_fully_replicated
+    ):  # lanes that are spread over processes
+        return multihost_utils.process_allgather(array, tiled=True)
+    return np.asarray(array)
+
+
 def _like(array: np.ndarray, other: Any) -> Any:
-    return (
-        jax.device_put(array, other.sharding) if hasattr(other, "sharding") else array
-    )
-
-
-def _nested(leaves: Mapping[str, Any]) -> Any:
-    tree: dict[str, Any] = {}
-    for name, leaf in leaves.items():
-        *parents, last = name.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = leaf
-    return tree
-
-
-def _under(path: str, leaves: Mapping[str, Any]) -> dict[str, Any]:
-    start = f"{path.lstrip('/')}/"
-    return {n.removeprefix(start): x for n, x in leaves.items() if n.startswith(start)}
+    if not hasattr(other, "sharding"):
+        return array
+    return jax.device_put(array, other.sharding)
 
 
 def _spell(path: Any) -> str:

@@ -25,6 +25,13 @@ def check_savable(tree: Any) -> None:
                 f"`{path}` is {what}, which a checkpoint cannot hold. Take it out "
                 "of the tree."
             )
+        alone = isinstance(leaf, jax.Array) and leaf.is_fully_addressable
+        if alone and jax.process_count() > 1:
+            raise ValueError(
+                f"`{path}` is an array of this process alone, which a checkpoint of "
+                f"{jax.process_count()} processes cannot hold. Put it on the mesh: "
+                "`jax.device_put(x, NamedSharding(mesh, PartitionSpec()))`."
+            )
 
 
 def check_fits(template: Any, saved: dict[str, Any], where: str) -> None:

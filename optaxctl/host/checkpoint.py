@@ -11,8 +11,9 @@ import jax
 
 from optaxctl._core.checks import count, one_of
 from optaxctl._core.types import Mode
-from optaxctl.host import _about
-from optaxctl.host._by_name import Changes, check_renamed, expected, packed, unpacked
+from optaxctl.host import _iterators
+from optaxctl.host._about import About, from_json
+from optaxctl.host._by_name import Changes, check_renamed, held, joined, without
 from optaxctl.host._checksums import newest_sound, seal
 from optaxctl.host._extras import load
 from optaxctl.host._fits import check_fits, check_savable, leaves
@@ -88,6 +89,7 @@ class Checkpoints:
             item_handlers={
                 "state": ocp.StandardCheckpointHandler(),
                 "notes": ocp.JsonCheckpointHandler(),
+                "data": _iterators.handler(ocp),
             },
         )
         # A process that was killed while it deleted one leaves a part of it behind.
@@ -125,29 +127,35 @@ class Checkpoints:
         notes: Mapping[str, Any] | None = None,
         *,
         metrics: Mapping[str, Any] | None = None,
+        data: Any = None,
     ) -> None:
         """Saves a tree of arrays, and notes that JSON can hold, under a step.
 
+        `data` is an iterator with `get_state` and `set_state`, as those of Grain, or a
+        dict of several; each process saves where its own is.
+
         Raises:
           OSError: If the disk does not take it, or did not take the one before.
-          TypeError: If JSON cannot hold the notes.
+          TypeError: If JSON cannot hold the notes, or `data` has no position that it
+            can hold.
           ValueError: If a leaf is no array or is empty, which Orbax cannot save, if
             there is a checkpoint of this step or a later one, or if `metrics` is given
             and lacks the one that tells the best; without `metrics` it is not the best.
         """
         ranks = self._ranking.metrics(metrics)
-        told = _about.with_notes(_about.about(tree), notes or {})
+        control = held(tree)
+        told = About(control, dict(notes or {})).as_json()
         json.dumps(told)  # Orbax would find out when half of it is written
-        tree = unpacked(tree)
+        items = {"notes": self._args.JsonSave(told)}
+        if data is not None:
+            items["data"] = self._args.JsonSave(_iterators.positions(data))
+        tree = without(tree, control)
         check_savable(tree)
         self.wait()
         with self._writing(step):
             saved = self._manager.save(
                 step,
-                args=self._args.Composite(
-                    state=self._args.StandardSave(tree),
-                    notes=self._args.JsonSave(told),
-                ),
+                args=self._args.Composite(state=self._args.StandardSave(tree), **items),
                 metrics=ranks,
             )
         if not saved:
@@ -163,6 +171,7 @@ class Checkpoints:
         step: int | None = None,
         *,
         renamed: Mapping[str, str] | None = None,
+        data: Any = None,
     ) -> tuple[Any, dict[str, Any]]:
         """Returns a saved tree in the structure of `template`, and its notes.
 
@@ -177,43 +186,39 @@ class Checkpoints:
           step: Which checkpoint; by default the newest that is not damaged.
           renamed: New names of controllers in `together`, by their names in the
             checkpoint.
+          data: What was given to `save`, built anew. It is moved, in place, to where it
+            was, once everything else is restored.
 
         Raises:
           FileNotFoundError: If there is no such checkpoint.
           ValueError: If the checkpoint is damaged, and was asked for or is the last, if
             a leaf is missing, or has another shape or dtype, if a control state that
-            was saved packed, by plain Orbax, is of other controllers, or if a renamed
-            controller is not in the checkpoint.
+            was saved packed, by plain Orbax, is of other controllers, if a renamed
+            controller is not in the checkpoint, or if it has no position of `data`,
+            or those of another number of processes.
         """
         self.wait()
         step = self._sound(step)
         renamed = renamed or {}
         where = f"The checkpoint of step {step:,} in {self.directory}"
-        saved = leaves(self._manager.item_metadata(step)["state"].tree)
-        check_renamed(renamed, saved)
-        target = expected(template, saved)
-        check_fits(target, saved, where)
-        found = self._manager.restore(
-            step,
-            args=self._args.Composite(
-                state=self._args.StandardRestore(target),
-                notes=self._args.JsonRestore(),
-            ),
-        )
-        about, notes = _about.and_notes(found["notes"])
-        _about.check_format(about, where)
-        changes = Changes([], [])
-        tree = packed(found["state"], template, renamed, changes)
-        said = [str(changes)] if any(changes) else []
-        said += _about.changed(about, template, renamed)
-        if said:
+        places = _iterators.saved(self.directory / f"{step}" / "data", data, where)
+        about = self._read(step, notes=self._args.JsonRestore())
+        control, notes = from_json(about, where)
+        check_renamed(renamed, control)
+        target = without(template, control)
+        saved = self._manager.item_metadata(step)["state"].tree
+        check_fits(target, leaves(saved), where)
+        tree = self._read(step, state=self._args.StandardRestore(target))
+        changes = Changes([], [], [])
+        tree = joined(tree, template, control, renamed, changes)
+        if any(changes):
             warnings.warn(
-                f"The checkpoint of step {step:,} is of other controllers: "
-                f"{'; '.join(said)}.",
+                f"The checkpoint of step {step:,} is of other controllers: {changes}.",
                 stacklevel=2,
             )
-        if states(tree):
+        if len(states(tree)) > len(control):
             read(tree)  # refuses a state that other controllers packed
+        _iterators.move(data, places)
         return tree, notes
 
     def discard(self, *, after: int) -> None:
@@ -246,6 +251,11 @@ class Checkpoints:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def _read(self, step: int, **item: Any) -> Any:
+        found = self._manager.restore(step, args=self._args.Composite(**item))
+        (content,) = found.values()
+        return content
 
     @contextmanager
     def _writing(self, step: int | None) -> Iterator[None]:

@@ -10,6 +10,7 @@ import optax
 from optaxctl._core.cadence import fresh_only
 from optaxctl._core.controllers import Controller, calls, shape
 from optaxctl._core.packing import Layout
+from optaxctl._core.placement import beside
 from optaxctl._core.types import F32, I32, Flag
 from optaxctl.views._actuate import freeze, gate
 from optaxctl.views._inject import Injected, with_extra_args
@@ -148,7 +149,8 @@ def control(
         if "lr_scale" in fields:
             refuse_rivals(state, owned="learning_rate" in values)
         slots = snapshots.fill(params, state) if snapshots else None
-        return ControlState(layout, *layout.pack(content), state, slots)
+        packed = layout.pack(content)
+        return beside(params, ControlState(layout, *packed, state, slots))
 
     def move(
         orders: Orders, updates: Any, inner: Any, params: Any, extra: Any, apply: bool

@@ -50,6 +50,9 @@ def whole(directory: Path) -> Whole:
     return Whole(training, directory / "whole", end)
 
 
+KINDS = ("event", "clock", "SIGTERM")
+
+
 @dataclass(frozen=True)
 class Round:
     """A run that was killed and restarted until it was done."""
@@ -63,20 +66,25 @@ class Round:
 
 
 def killed(run: Whole, at: Path, seed: int, number: int) -> Round:
-    """Kills a run one to three times, by what it does to files or by the clock."""
+    """Kills a run one to three times, by what it does to files or by the clock.
+
+    Or tells it to leave, by SIGTERM, which may come in a save as well.
+    """
     rng = random.Random(f"{seed}/{number}")
     directory = at / f"round-{number}"
     kills: list[dict[str, Any]] = []
     # The first one lands, however busy the machine is.
-    for kind in ["event", *rng.choices(["event", "clock"], k=rng.randint(0, 2))]:
+    for kind in ["event", *rng.choices(KINDS, k=rng.randint(0, 2))]:
         if kind == "event":
             event = rng.randint(1, int(0.9 * run.end.report["events"]))
             end = run.training.kill_at(directory, event)
         else:
             # Half of the time of the whole run went into compiling.
             seconds = rng.uniform(0, run.end.seconds / 2)
-            end = run.training.kill_after(directory, seconds)
-        if not end.killed:
+            told = kind == "SIGTERM"
+            act = run.training.tell_after if told else run.training.kill_after
+            end = act(directory, seconds)
+        if not (end.killed or end.left):
             break
         kills.append({"kind": kind, **_wreckage(directory)})
     else:

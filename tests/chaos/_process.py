@@ -28,14 +28,19 @@ class End:
         return self.status == -signal.SIGKILL
 
     @property
+    def left(self) -> bool:
+        """Whether it went in good order when it was told to."""
+        return self.status == 0 and not self.report
+
+    @property
     def done(self) -> bool:
-        return self.status == 0
+        return self.status == 0 and bool(self.report)
 
     @property
     def complaint(self) -> str:
         """What the exception said that ended it, if one did."""
-        if self.done:
-            return ""
+        if self.status == 0:
+            return "" if self.done else "it left without a report"
         said = [x for x in self.errors.splitlines() if x.startswith("failed: ")]
         return said[-1].removeprefix("failed: ") if said else f"status {self.status}"
 
@@ -63,11 +68,16 @@ class Training:
         """Kills it when it has been ready for so long."""
         return self._run(directory, timeout=seconds)
 
+    def tell_after(self, directory: Path, seconds: float) -> End:
+        """Sends it SIGTERM when it has been ready for so long."""
+        return self._run(directory, timeout=seconds, number=signal.SIGTERM)
+
     def _run(
         self,
         directory: Path,
         *options: str,
         timeout: float | None = None,
+        number: signal.Signals = signal.SIGKILL,
         fill_cache: bool = False,
     ) -> End:
         command = [sys.executable, "-m", "tests.chaos._training"]
@@ -85,10 +95,10 @@ class Training:
             try:
                 out, errors = process.communicate(timeout=timeout)
             except subprocess.TimeoutExpired:
-                process.kill()
+                process.send_signal(number)
                 out, errors = process.communicate()
         ended = time.perf_counter() - began
-        report = json.loads(out) if process.returncode == 0 else {}
+        report = json.loads(out) if out.strip() and process.returncode == 0 else {}
         return End(process.returncode, ended, report, errors.decode())
 
     def _environment(self, fill_cache: bool) -> Mapping[str, str]:

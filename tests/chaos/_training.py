@@ -131,7 +131,11 @@ def cut(record: Path, epoch: int) -> None:
 
 
 def train(
-    begin: State, directory: Path, digits: Path, epochs: int
+    begin: State,
+    directory: Path,
+    digits: Path,
+    epochs: int,
+    interrupt: octl.interrupt.Interrupt,
 ) -> Iterator[octl.loop.Epoch]:
     """Trains, and yields what the loop tells of every epoch, once it is recorded."""
     data = np.load(digits)
@@ -152,6 +156,7 @@ def train(
             evaluate=lambda state: measure(state, *val),
             max_epochs=epochs,
             checkpoints=checkpoints,
+            interrupt=interrupt,
         )
         record = directory / "record.jsonl"
         for n, epoch in enumerate(told):
@@ -207,15 +212,15 @@ def main() -> int:
     options = parser.parse_args()
     options.directory.mkdir(parents=True, exist_ok=True)
     events = watched(options.directory, options.die_at)
-    print("ready", flush=True)
-
-    run = (start(), options.directory, options.digits, options.epochs)
-    told = []
-    for epoch in train(*run):
-        told.append(epoch)
-        if epoch.number == options.full_after:
-            # Python ignores SIGXFSZ, so that writing more is an error and no death.
-            resource.setrlimit(resource.RLIMIT_FSIZE, (FULL, FULL))
+    with octl.interrupt.Interrupt() as interrupt:
+        print("ready", flush=True)
+        run = start(), options.directory, options.digits, options.epochs, interrupt
+        told = []
+        for epoch in train(*run):
+            told.append(epoch)
+            if epoch.number == options.full_after:
+                # Python ignores SIGXFSZ, so that writing more is an error, no death.
+                resource.setrlimit(resource.RLIMIT_FSIZE, (FULL, FULL))
     # A run that is done tells its end again, as it lies on the disk.
     (again,) = train(*run)
     report = {

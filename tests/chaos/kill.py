@@ -4,7 +4,8 @@ A process trains on the digits under full control, and saves after every epoch w
 the next one runs. SIGKILL ends it where a seed says, in a save or by the clock, and it
 is restarted until it is done. Parameters, optimizer, control, the best and the record
 must then equal, bit for bit, those of a run that nothing happened to. Also: a file of
-the newest checkpoint is cut in half or has a bit flipped, and the disk is full.
+the newest checkpoint is cut in half or has a bit flipped, the disk is full, SIGTERM
+tells it to leave, and of two processes that train together one is killed.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench._protocol import Report, progress
-from tests.chaos import _disks, _kills
+from tests.chaos import _disks, _kills, _processes
 from tests.chaos._kills import Whole
 
 Map = Callable[..., Iterable[Any]]
@@ -34,7 +35,7 @@ def kills(
         results.append(result)
     landed = [kill for result in results for kill in result.kills]
     rows = []
-    for kind in ("event", "clock"):
+    for kind in _kills.KINDS:
         of = [kill for kill in landed if kill["kind"] == kind]
         found = {k: sum(kill[k] for kill in of) for k in ("half a save", "torn line")}
         rows.append({"by": kind, "kills": len(of), **found})
@@ -111,6 +112,10 @@ def main() -> int:
         damage(report, run, stage, at, seed=seed, each=pool.map)
         progress("full disks")
         full_disk(report, run, stage, at)
+        progress("two processes")
+        row = _processes.two_processes(at / "two", seed)
+        report.table("one of two processes killed", [row])
+        report.bound("two processes not survived", not row["pass"], 0, "count")
     return report.finish(as_json=options.json)
 
 

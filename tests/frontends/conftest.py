@@ -27,6 +27,8 @@ class Run(NamedTuple):
     step: Callable[[Any, Any, Any], Any]  # state, x, y -> state; compiled
     params: Callable[[Any], Any]
     traces: list[None]  # one entry for each time that the step was traced
+    pure: Callable[[Any], Any] = lambda state: state  # what is saved of it
+    restore: Callable[[Any, Any], Any] = lambda state, tree: tree
 
 
 def _mse(out: Any, y: Any) -> Any:
@@ -80,8 +82,14 @@ def nnx_optimizer(tx: Any) -> Run:
         train(model, optimizer, x, y)
         return optimizer
 
-    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
-    return Run(optimizer, step, lambda _: nnx.state(model), traces)
+    return Run(
+        nnx.Optimizer(model, tx, wrt=nnx.Param),
+        step,
+        lambda _: nnx.state(model),
+        traces,
+        lambda optimizer: octl.nnx.pure((model, optimizer)),
+        lambda optimizer, tree: octl.nnx.restore((model, optimizer), tree)[1],
+    )
 
 
 def equinox(tx: Any) -> Run:

@@ -87,3 +87,79 @@ def test_observe_works_inside_nnx_jit():
     evaluate(model, optimizer)
     expected = float(jnp.mean((model(X) - Y) ** 2))
     assert octl.read(optimizer).signals["val_loss"] == pytest.approx(expected)
+
+
+class Model(nnx.Module):
+    """Of everything that a model can hold: shared layers, statistics and keys."""
+
+    def __init__(self, rngs):
+        self.linear = nnx.Linear(3, 3, rngs=rngs)
+        self.norm = nnx.BatchNorm(3, rngs=rngs)
+        self.dropout = nnx.Dropout(0.5, rngs=rngs)
+        self.tied = self.linear
+
+
+def everything(seed):
+    inner = octl.control(optax.sgd(0.1), octl.guard())
+    tx = octl.control(
+        optax.chain(optax.adam(0.1), inner),
+        octl.respond(octl.lasting(2, octl.watch.nonfinite()), rewind=True),
+        observed=("val_loss",),
+        snapshots=octl.Snapshots(every=4),
+    )
+    model = Model(nnx.Rngs(seed))
+    return {"model": model, "optimizer": nnx.Optimizer(model, tx, wrt=nnx.Param)}
+
+
+def data(tree):
+    is_key = lambda x: jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+    leaves = jax.tree.leaves(nnx.as_pure(nnx.state(tree)))
+    return [
+        np.asarray(jax.random.key_data(x) if is_key(x) else x).tobytes() for x in leaves
+    ]
+
+
+def test_all_that_objects_hold_comes_back_into_new_ones(tmp_path):
+    saved, fresh = everything(0), everything(1)
+    octl.observe(saved["optimizer"], val_loss=0.5)
+    saved["model"].dropout.rngs()
+    tree = octl.nnx.pure(saved)
+    assert set(tree["model"]) == {"linear", "norm", "dropout"}  # what is shared, once
+    with octl.checkpoint.Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, tree)
+        variable = fresh["optimizer"].opt_state.f32
+        octl.nnx.restore(fresh, checkpoints.restore(octl.nnx.pure(fresh))[0])
+    assert data(fresh) == data(saved)
+    assert fresh["optimizer"].opt_state.f32 is variable
+    assert fresh["model"].tied is fresh["model"].linear
+    assert octl.read(fresh["optimizer"]) == octl.read(saved["optimizer"])
+
+
+def test_a_control_state_may_be_the_whole_or_lie_in_an_attribute():
+    model, _ = model_and_optimizer(controlled())
+    both = nnx.ModelAndOptimizer(model, controlled(), wrt=nnx.Param)
+    assert isinstance(octl.nnx.pure(both.opt_state), octl.ControlState)
+    tree, before = octl.nnx.pure(both), octl.read(both)
+    assert isinstance(tree["opt_state"], octl.ControlState)
+    octl.observe(both, val_loss=0.5)
+    assert octl.read(both) != before
+    octl.nnx.restore(both, tree)
+    assert octl.read(both) == before
+
+
+def test_a_state_that_was_saved_packed_is_guarded_by_its_fingerprint(tmp_path):
+    """As `nnx.as_pure` makes it: the names of its control state are lost."""
+    packed = lambda pair: nnx.as_pure(nnx.state(pair))
+    old, same = (model_and_optimizer(controlled()) for _ in range(2))
+    controller = octl.together(guard=octl.guard(), halt=octl.stop.patience(3))
+    inner = octl.inject(optax.adam, learning_rate=0.05)
+    tx = octl.control(inner, controller, observed=("val_loss",))
+    other = model_and_optimizer(tx)
+    octl.observe(old, val_loss=0.5)
+    with octl.checkpoint.Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, packed(old))
+        for pair in (same, other):
+            nnx.update(pair, checkpoints.restore(packed(pair))[0])
+    assert octl.read(same) == octl.read(old)
+    with pytest.raises(ValueError, match="packed by other controllers"):
+        octl.read(other)

@@ -167,3 +167,24 @@ def test_the_best_of_no_metric_is_not_known(tmp_path: Any) -> None:
         ),
     ):
         checkpoints.best()
+
+
+def test_an_abstract_template_will_do_if_nothing_is_new(tmp_path: Any) -> None:
+    saved = trained(octl.together(stop=STALE))
+    template = jax.eval_shape(lambda: fresh(octl.together(stop=STALE)))
+    assert_same_bits(restored(tmp_path, saved, template), saved)
+    grown = jax.eval_shape(lambda: fresh(octl.together(stop=STALE, rate=PLATEAU)))
+    with (
+        octl.checkpoint.Checkpoints(tmp_path) as checkpoints,
+        pytest.raises(
+            ValueError, match=r"rate/.* is not in the checkpoint, and the te"
+        ),
+    ):
+        checkpoints.restore({"opt": grown})
+
+
+def test_every_bit_of_a_nan_survives(tmp_path: Any) -> None:
+    saved = trained(octl.together(stop=STALE))
+    odd = np.array([0xFFC00001, 0x7F800001], np.uint32).view(np.float32)
+    saved = saved._replace(f32=saved.f32.at[1:3].set(odd))
+    assert_same_bits(restored(tmp_path, saved, fresh(octl.together(stop=STALE))), saved)

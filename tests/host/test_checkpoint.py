@@ -116,6 +116,14 @@ def test_what_orbax_cannot_hold_is_refused_before_anything_is_written(
         assert list(tmp_path.iterdir()) == []
 
 
+def test_an_array_of_one_process_is_refused_where_there_are_two(tmp_path, monkeypatch):
+    with octl.checkpoint.Checkpoints(tmp_path) as checkpoints:
+        monkeypatch.setattr(jax, "process_count", lambda: 2)
+        with pytest.raises(ValueError, match=r"`key` is an array of this process alo"):
+            checkpoints.save(1, {"key": jax.random.key(0)})
+        monkeypatch.undo()
+
+
 def test_an_older_step_is_refused(tmp_path):
     with octl.checkpoint.Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(2, {"x": jnp.ones(1)})

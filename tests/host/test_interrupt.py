@@ -15,6 +15,7 @@ import pytest
 
 import optaxctl as octl
 from tests.host.test_checkpoint import assert_same_bits
+from tests.scale._launch import together
 
 TX = octl.control(
     octl.inject(optax.adam, learning_rate=0.1),
@@ -105,6 +106,12 @@ def test_a_process_told_to_leave_ends_well_and_at_once_if_told_twice(
     program = PROGRAM.replace("SIGNALS", str(signals))
     ended = subprocess.run([sys.executable, "-c", program], check=False, timeout=120)
     assert ended.returncode == status
+
+
+def test_it_takes_the_place_of_jax_and_gives_it_back() -> None:
+    """Under `jax.distributed` both listen for SIGTERM, also in a single process."""
+    (end,) = together(1, program="_signals")
+    assert (end.status, end.reports) == (-signal.SIGTERM, [{}]), end.errors
 
 
 def test_what_it_needs_is_said() -> None:
