@@ -26,8 +26,9 @@ class Layout:
 
     `bool` leaves travel as integers. The first integer of a packed tree is the
     fingerprint of its layout: a checkpoint of another controller, equal in size, is
-    told apart by it. `calls` says how the controllers were made, by name, and has no
-    part in comparisons: states of one layout fit together however they are set.
+    told apart by it. `calls` says how the controllers were made, by name, and `moves`
+    which fields of a decision they move; these have no part in comparisons: states of
+    one layout fit together however they are set.
     """
 
     __slots__ = (
@@ -36,12 +37,18 @@ class Layout:
         "_where",
         "calls",
         "fingerprint",
+        "moves",
         "slots",
         "treedef",
     )
 
-    def __init__(self, tree: Any, calls: Mapping[str, str] = MappingProxyType({})):
-        self.calls = calls
+    def __init__(
+        self,
+        tree: Any,
+        calls: Mapping[str, str] = MappingProxyType({}),
+        moves: frozenset[str] = frozenset(),
+    ):
+        self.calls, self.moves = calls, moves
         leaves, self.treedef = jax.tree_util.tree_flatten_with_path(tree)
         ends = {"float32": 0, "int32": 1}
         slots = []

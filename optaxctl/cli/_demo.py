@@ -32,9 +32,8 @@ def run(
     with console.status("Loading JAX, Flax and the digits."):
         for module in ("flax", "orbax.checkpoint", "sklearn"):
             load(module, extra="demo", who="`optaxctl demo`")
-        from flax import nnx
-
         from optaxctl.cli import _digits
+        from optaxctl.frontends import nnx
         from optaxctl.host.checkpoint import Checkpoints
         from optaxctl.host.loop import epochs as train
 
@@ -55,8 +54,8 @@ def run(
             max_epochs=settings["epochs"],
             checkpoints=checkpoints,
             save_every=_SAVE_EVERY,
-            pure=lambda carry: nnx.as_pure(nnx.state(carry)),
-            restore=nnx.update,
+            pure=nnx.pure,
+            restore=nnx.restore,
         )
         told = _told(records, console, settings["epochs"], program.corrupted)
         last = deque(told, maxlen=1).pop()

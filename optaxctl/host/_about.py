@@ -1,5 +1,6 @@
 """What is written beside the arrays of a checkpoint, in one JSON file."""
 
+import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -17,11 +18,14 @@ class About(NamedTuple):
     notes: dict[str, Any]
 
     def as_json(self) -> dict[str, Any]:
-        """Returns what JSON can hold of it."""
-        return {
-            _KEY: {"format": FORMAT, "control": self.control},
-            "notes": self.notes,
-        }
+        """Returns it for Orbax to write.
+
+        Raises:
+          TypeError: If JSON cannot hold the notes.
+        """
+        json.dumps(self.notes)  # Orbax would find out when half of it is written
+        about = {"format": FORMAT, "control": self.control}
+        return {_KEY: about, "notes": self.notes}
 
 
 def from_json(found: Mapping[str, Any], where: str) -> About:

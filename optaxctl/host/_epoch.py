@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from optaxctl._core.flags import StopReason, sentences
+from optaxctl.host._rewind import Rewind
 from optaxctl.views._read import Reading
 
 
@@ -27,6 +28,10 @@ class Epoch:
       reading: What `octl.read` says.
       carry: The carry as it is now: the epoch's, one step on if another follows. A step
         that donates its carry will consume it.
+      rewind: How the loop went back to a checkpoint in this epoch, the last time if
+        there were several, or None.
+      emergency: Where the state is saved in which something critical was seen in this
+        epoch for the first time, or None.
     """
 
     number: int
@@ -40,6 +45,8 @@ class Epoch:
     seconds: float = field(compare=False)
     reading: Reading
     carry: Any = field(repr=False, compare=False)
+    rewind: Rewind | None = None
+    emergency: str | None = field(default=None, compare=False)
 
     @property
     def step(self) -> int:
@@ -48,12 +55,15 @@ class Epoch:
 
     @property
     def stopped(self) -> bool:
-        """Whether a controller asked to stop."""
-        return any(r.stop for r in (self.reading, *self.reading.groups))
+        """Whether a controller asked to stop, or going back did not help."""
+        asked = any(r.stop for r in (self.reading, *self.reading.groups))
+        return asked or (self.rewind is not None and self.rewind.gave_up)
 
     @property
     def reason(self) -> str:
-        """Why the run ends here, in a sentence; empty if it goes on."""
+        """Why the run ends here, in a sentence or two; empty if it goes on."""
+        if self.rewind is not None and self.rewind.gave_up:
+            return str(self.rewind)
         names = {n for r in (self.reading, *self.reading.groups) for n in r.stop}
         if self._has_lost_patience():
             checks = "check" if self.since_best == 1 else "checks"
@@ -85,7 +95,11 @@ class Epoch:
             parts.append(f"best {self.best:.4g}")
         if self.reading.learning_rate is not None:
             parts.append(f"lr {self.reading.learning_rate:.2e}")
-        return ", ".join([*parts, f"{self.seconds:.2f} s"])
+        line = ", ".join([*parts, f"{self.seconds:.2f} s"])
+        happened = [f" {self.rewind}"] if self.rewind else []
+        if self.emergency is not None:
+            happened.append(f" What was wrong is saved in {self.emergency}.")
+        return ".".join([line, "".join(happened)]) if happened else line
 
 
 def _sentence(name: str) -> str:

@@ -1,6 +1,5 @@
 """Checkpoints of a whole run, by Orbax: model, optimizer and controllers alike."""
 
-import json
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,8 +31,7 @@ class Checkpoints:
 
     Checksums of the files are written with them. A checkpoint that is no longer as it
     was written is never restored: the one before it is, with a warning, and the damaged
-    one stays beside it under the name `STEP.damaged`. Making and checking them reads a
-    checkpoint once each, which at 2 GB/s a core is less than its writing.
+    one stays beside it under the name `STEP.damaged`.
 
     The state of a `control` is written by name and put back by name: what a controller
     has learnt survives when others are added, taken out or set differently.
@@ -72,14 +70,14 @@ class Checkpoints:
         one_of("checkpoint.Checkpoints", "mode", mode, ("min", "max"))
         ocp = load("orbax.checkpoint", extra="orbax", who="`optaxctl.checkpoint`")
         path = load("etils.epath", extra="orbax", who="`optaxctl.checkpoint`").Path
-        remote = "://" in str(directory)
-        self.directory = path(directory) if remote else path(directory).absolute()
+        local = "://" not in str(directory)
+        self.directory = path(directory).absolute() if local else path(directory)
         self._args, self._ranking = ocp.args, Ranking(best, mode)
+        self._keep, self._tidy = keep, False
         self._saving: int | None = None
         self._manager = ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
-                cleanup_tmp_directories=True,
                 async_options=ocp.options.AsyncOptions(
                     post_finalization_callback=self._seal
                 ),
@@ -92,11 +90,6 @@ class Checkpoints:
                 "data": _iterators.handler(ocp),
             },
         )
-        # A process that was killed while it deleted one leaves a part of it behind.
-        best_step = self.best() if best is not None and self.steps()[:-keep] else None
-        for step in self.steps()[:-keep]:
-            if step != best_step:
-                self._manager.delete(step)
 
     def steps(self) -> list[int]:
         """Returns the steps of all complete checkpoints, the newest last."""
@@ -145,19 +138,18 @@ class Checkpoints:
         ranks = self._ranking.metrics(metrics)
         control = held(tree)
         told = About(control, dict(notes or {})).as_json()
-        json.dumps(told)  # Orbax would find out when half of it is written
         items = {"notes": self._args.JsonSave(told)}
         if data is not None:
             items["data"] = self._args.JsonSave(_iterators.positions(data))
         tree = without(tree, control)
         check_savable(tree)
         self.wait()
+        if not self._tidy:
+            self.tidy()
+        items["state"] = self._args.StandardSave(tree)
         with self._writing(step):
-            saved = self._manager.save(
-                step,
-                args=self._args.Composite(state=self._args.StandardSave(tree), **items),
-                metrics=ranks,
-            )
+            args = self._args.Composite(**items)
+            saved = self._manager.save(step, args=args, metrics=ranks)
         if not saved:
             self._saving = None
             raise ValueError(
@@ -227,6 +219,21 @@ class Checkpoints:
         for step in self.steps():
             if step > after:
                 self._manager.delete(step)
+
+    def tidy(self) -> None:
+        """Deletes what a process left that was killed: half a save, or one too many.
+
+        The first `save` does it too. Whoever only reads leaves a live run alone.
+        """
+        self._tidy = True
+        if jax.process_index() == 0:
+            for half in self.directory.glob("*.orbax-checkpoint-tmp"):
+                half.rmtree()
+        if surplus := self.steps()[: -self._keep]:
+            best = self.best() if self._ranking.metric else None
+            for step in surplus:
+                if step != best:
+                    self._manager.delete(step)
 
     def wait(self) -> None:
         """Waits until the save under way is complete.

@@ -1,26 +1,24 @@
 """A training loop to use, or to copy and change: a generator that owns no magic."""
 
-import math
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import jax
-import numpy as np
 
 from optaxctl._core.checks import count, did_you_mean
 from optaxctl._core.keeping import keep_best
 from optaxctl._core.types import Mode
 from optaxctl.host._epoch import Epoch
+from optaxctl.host._rewind import Rewind as Rewind
+from optaxctl.host._run import Carry, Run
 from optaxctl.host.checkpoint import Checkpoints
 from optaxctl.host.interrupt import Interrupt, Interrupted
 from optaxctl.views._observe import observe
-from optaxctl.views._read import Reading, read
+from optaxctl.views._read import read
 from optaxctl.views._state import states
-
-Carry = Any
-"""What a step carries on: a pytree, or objects that it changes in place."""
 
 
 def epochs(
@@ -34,6 +32,8 @@ def epochs(
     mode: Mode = "min",
     checkpoints: Checkpoints | None = None,
     save_every: int = 1,
+    look_every: int = 25,
+    max_rewinds: int = 3,
     params: Callable[[Any], Any] | None = None,
     pure: Callable[[Carry], Any] = lambda carry: carry,
     restore: Callable[[Carry, Any], Carry | None] = lambda carry, tree: tree,
@@ -45,11 +45,27 @@ def epochs(
     declared in `control(..., observed=...)` to the controllers, keep the parameters if
     `monitor` is the best so far (a NaN never is), and save every `save_every` epochs
     and at the end. The controllers answer in the step that follows an evaluation, so
-    the record of an epoch is yielded after the first step of the next; the device is
-    waited for there and at the end of an epoch, never in between.
+    the record of an epoch is yielded after the first step of the next. The device is
+    waited for there, at the end of an epoch, and with `checkpoints` every `look_every`
+    steps in between.
 
     If `checkpoints` holds one, the run goes on from it. It ends as it would have ended
     uninterrupted, bit for bit, if `batches` depends on nothing but n.
+
+    When the loop sees in one of these looks that a controller asked to rewind, in a
+    `control` without snapshots, it goes back to the newest healthy checkpoint.
+    Everything in the carry comes back but what control keeps: steps are not uncounted,
+    and counters, cuts and statistics stay. The data go on with the next batch, so those
+    since that checkpoint are skipped. Each further one in a row, with no healthy
+    checkpoint saved in between, goes back to an older one if there is any, and the one
+    after `max_rewinds` ends the run, in the last healthy state and with a `reason`.
+
+    `checkpoints` holds healthy ends of epochs, where no critical alarm was up, no try
+    on probation, and nothing had to be taken back, and if a controller can ask for a
+    rewind the first state. What is needed to go on
+    from other places is kept apart, in `interim`, and pushes none of them out. When a
+    critical alarm rises or a rewind is asked for, the state of that look is saved in
+    `emergency`, for people.
 
     Args:
       step: Takes the carry and a batch and returns the new carry, or None if it changes
@@ -63,12 +79,15 @@ def epochs(
       mode: Whether lower ("min") or higher ("max") values of it are better.
       checkpoints: Where to save and to go on from, if anywhere.
       save_every: Epochs from one checkpoint to the next, >= 1.
+      look_every: Steps from one look to the next within an epoch, >= 1. Keep it within
+        the `refractory` of a `rollback`, which asks again after so many.
+      max_rewinds: How often to go back in a row before giving up, >= 1.
       params: Takes the pure carry and returns what to keep of the best epoch; the
         `params` of a TrainState or the first of a tuple by default.
       pure: Takes the carry and returns it as a pytree of arrays. For NNX,
-        `lambda carry: nnx.as_pure(nnx.state(carry))`.
+        `octl.nnx.pure`.
       restore: Takes the carry and such a pytree and puts it back, as `step` does. For
-        NNX, `nnx.update`.
+        NNX, `octl.nnx.restore`.
       interrupt: An `Interrupt` that was entered. Once it is reached, the carry and the
         place in the epoch are saved after the step at hand, and `Interrupted` ends the
         loop; it goes on there with the next call.
@@ -81,8 +100,8 @@ def epochs(
       TypeError: If there is no `control` in the carry, or `evaluate` leaves out
         `monitor` or a metric that the controllers wait for.
       ValueError: If there is an `interrupt` and nowhere to save, an epoch has no
-        batches, the checkpoint does not fit, or a controller asks to rewind in a
-        `control` without snapshots.
+        batches, the checkpoint does not fit, or a controller asks to rewind and there
+        are neither snapshots nor `checkpoints`.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, optaxctl as octl
@@ -109,110 +128,95 @@ def epochs(
       val_loss has not beaten 0.5 for 3 checks; stopping at step 9.
     """
     count("loop.epochs", max_epochs=max_epochs, save_every=save_every)
+    count("loop.epochs", look_every=look_every, max_rewinds=max_rewinds)
     if interrupt is not None and checkpoints is None:
         raise ValueError("`loop.epochs(interrupt=...)` needs `checkpoints` to save in.")
     best_of = params or _params
     keeper = keep_best(mode)
     keep = jax.jit(keeper.update)
     kept = keeper.init(best_of(pure(carry)))
-    rates: tuple[float, float] | None = None
-    record: Epoch | None = None
-    saved: int | None = None
-    done = 0  # batches of the epoch at hand that a former run has stepped through
+    run = Run(carry, kept, pure, restore, checkpoints, max_rewinds)
 
-    def describe(number: int, metrics: dict[str, float], seconds: float) -> Epoch:
-        best, seen, since = jax.device_get((keeper.value(kept), *kept.record[1:]))
+    def describe(**told: Any) -> Epoch:
+        best, seen, since = jax.device_get(
+            (keeper.value(run.kept), *run.kept.record[1:])
+        )
         return Epoch(
-            number=number,
+            **told,
             max_epochs=max_epochs,
-            metrics=metrics,
             monitor=monitor,
             best=float(best) if seen else None,
             since_best=int(since),
-            best_params=kept.params,
-            lr_range=rates,
-            seconds=seconds,
-            reading=reading,
-            carry=carry,
+            best_params=run.kept.params,
+            lr_range=run.rates,
+            reading=run.reading,
+            carry=run.carry,
         )
 
-    def save(record: Epoch | None, *, step: int, batches: int = 0) -> None:
-        nonlocal saved
-        if checkpoints is not None and saved != step:
-            names = ("number", "metrics", "seconds")
-            told = {n: getattr(record, n) for n in names} if record else None
-            tree = {"carry": pure(carry), "best": kept}
-            notes = {"epoch": told, "rates": rates, "batches": batches}
-            measured = None if batches or not record else record.metrics
-            checkpoints.save(step, tree, notes, metrics=measured)
-            saved = step
-
-    def leave(record: Epoch | None, batches: int) -> None:
-        if interrupt is None:
-            return
-        step = read(carry).step
-        if interrupt.reached(step):
-            save(record, step=step, batches=batches)
+    def leave() -> None:
+        if interrupt is not None and interrupt.reached(next(clock)):
+            run.reading = read(run.carry)
+            run.save(record, batches=done)
             raise Interrupted(
                 f"{interrupt.name or 'A signal'} came; everything is saved at step "
-                f"{step:,}, where the next run goes on."
+                f"{run.reading.step:,}, where the next run goes on."
             )
 
-    if checkpoints is not None and checkpoints.latest() is not None:
-        tree, notes = checkpoints.restore({"carry": pure(carry), "best": kept})
-        carry = _moved(carry, restore(carry, tree["carry"]))
-        kept = tree["best"]
-        rates = tuple(notes["rates"]) if notes["rates"] else None
-        reading = read(carry)
-        record = describe(**notes["epoch"]) if notes["epoch"] else None
-        saved, done = reading.step, notes["batches"]
-
+    notes = run.resume() or {"epoch": None, "batches": 0}
+    record = describe(**notes["epoch"]) if notes["epoch"] else None
+    done = notes["batches"]  # of the epoch at hand, by a former run
+    if any(s.snapshots is None and "rewind" in s.layout.moves for s in states(carry)):
+        run.save(record)  # the first state, so that there is one to go back to
+    clock = itertools.count(run.reading.step)  # of this process: it reads no device
     start = record.number if record else 0
     for n in range(start, start if record and record.stopped else max_epochs):
         began = time.perf_counter()
         stream = iter(batches(n))
-        told = done > 0
-        for _ in range(done):
-            _first(stream, n)
-        if not told:
-            carry = _moved(carry, step(carry, _first(stream, n)))
+        if done:
+            for _ in range(done):
+                _first(stream, n)
+        else:
+            run.move(step(run.carry, _first(stream, n)))
             done = 1
-        reading = _followed(carry)
-        rates = _widened(rates, reading)
-        if record and not told:
-            record = replace(record, reading=reading, lr_range=rates, carry=carry)
-            if record.stopped:
-                break
-            paused = time.perf_counter()
-            yield record
-            began += time.perf_counter() - paused
-        leave(record, done)
+            run.look()
+            run.widen()
+            if record:
+                now = {"reading": run.reading, "lr_range": run.rates}
+                record = replace(record, **now, carry=run.carry, **run.told())
+                if record.stopped:
+                    break
+                paused = time.perf_counter()
+                yield record
+                began += time.perf_counter() - paused
+        leave()
         for batch in stream:
-            carry = _moved(carry, step(carry, batch))
+            run.move(step(run.carry, batch))
             done += 1
-            leave(record, done)
+            if checkpoints is not None and done % look_every == 0:
+                run.look()
+                if run.over:
+                    break
+            leave()
         done = 0
+        run.look()
 
-        metrics = {name: float(value) for name, value in evaluate(carry).items()}
-        declared = _declared(carry)
+        metrics = {name: float(value) for name, value in evaluate(run.carry).items()}
+        declared = _declared(run.carry)
         _check(metrics, monitor, declared)
-        carry = observe(carry, **{name: metrics[name] for name in declared})
-        _, kept = keep(metrics[monitor], best_of(pure(carry)), kept)
-        reading = _followed(carry)
-        rates = _widened(rates, reading)
-        record = describe(n + 1, metrics, time.perf_counter() - began)
+        run.carry = observe(run.carry, **{name: metrics[name] for name in declared})
+        _, run.kept = keep(metrics[monitor], best_of(pure(run.carry)), run.kept)
+        run.reading = read(run.carry)
+        run.widen()
+        seconds = time.perf_counter() - began
+        record = describe(number=n + 1, metrics=metrics, seconds=seconds, **run.told())
         if record.number % save_every == 0:
-            save(record, step=record.step)
+            run.save(record)
         if record.stopped:
             break
 
     if record:
-        save(record, step=record.step)
+        run.save(record)
         yield record
-
-
-def _moved(carry: Carry, new: Carry | None) -> Carry:
-    return carry if new is None else new
 
 
 def _first(stream: Iterator[Any], n: int) -> Any:
@@ -221,29 +225,8 @@ def _first(stream: Iterator[Any], n: int) -> Any:
     raise ValueError(f"`batches({n})` gave no batch; an epoch needs one.")
 
 
-def _widened(
-    rates: tuple[float, float] | None, reading: Reading
-) -> tuple[float, float] | None:
-    if reading.learning_rate is None:
-        return rates
-    low, high = rates or (math.inf, -math.inf)
-    return min(low, reading.learning_rate), max(high, reading.learning_rate)
-
-
 def _params(tree: Any) -> Any:
     return tree.params if hasattr(tree, "params") else tree[0]
-
-
-def _followed(carry: Carry) -> Reading:
-    reading = read(carry)
-    in_step = all(state.snapshots is not None for state in states(carry))
-    if np.any(reading.rewinds) and not in_step:
-        raise ValueError(
-            f"A controller asked to rewind by step {reading.step:,}, which "
-            "`loop.epochs` cannot do. Let the step do it with "
-            "`control(..., snapshots=octl.Snapshots())`."
-        )
-    return reading
 
 
 def _declared(carry: Carry) -> list[str]:

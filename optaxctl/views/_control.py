@@ -134,8 +134,8 @@ def control(
         axis_name=axis_name,
         snapshots=snapshots,
     )
-    layout = Layout(jax.eval_shape(loop.start), calls(controller))
     fields, _ = shape(loop.controller)
+    layout = Layout(jax.eval_shape(loop.start), calls(controller), fields)
 
     def build(hyperparams: dict[str, F32]) -> optax.GradientTransformationExtraArgs:
         if isinstance(inner, Injected):

@@ -104,9 +104,14 @@ def killed(run: Whole, at: Path, seed: int, number: int) -> Round:
 
 
 def checkpoints(directory: Path) -> list[str]:
-    """Returns what is in the directory of the checkpoints, if there is one."""
+    """Returns what is in the directory of the checkpoints, if there is one.
+
+    Not what the loop puts aside there, in the middle of an epoch or in an emergency.
+    """
     found = directory / "checkpoints"
-    return [path.name for path in found.iterdir()] if found.exists() else []
+    aside = {"interim", "emergency"}
+    names = {path.name for path in found.iterdir()} if found.exists() else set()
+    return sorted(names - aside)
 
 
 def rows(directory: Path) -> list[dict[str, Any]]:

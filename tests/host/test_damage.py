@@ -85,8 +85,15 @@ def test_the_rest_of_a_killed_deletion_is_deleted(tmp_path: Path) -> None:
     for step, name in ((2, "1"), (3, "0")):
         shutil.copytree(tmp_path / str(step), tmp_path / name)
     (tmp_path / "0" / "checksums.json").unlink()
+    half = tmp_path / "4.orbax-checkpoint-tmp" / "state"
+    half.mkdir(parents=True)
     with octl.checkpoint.Checkpoints(tmp_path) as checkpoints:
+        # Somebody may only look, while the run goes on.
+        assert checkpoints.restore(tree(0), step=1)[1] == {"step": 2}
+        assert half.exists()
+        checkpoints.tidy()
         assert checkpoints.steps() == [2, 3]
+        assert not half.parent.exists()
 
 
 def test_the_best_is_no_rest(tmp_path: Path) -> None:
@@ -95,6 +102,7 @@ def test_the_best_is_no_rest(tmp_path: Path) -> None:
         for step, loss in ((1, 0.1), (2, 0.3), (3, 0.2)):
             checkpoints.save(step, tree(step), metrics={"loss": loss})
     with octl.checkpoint.Checkpoints(tmp_path, **how) as checkpoints:
+        checkpoints.tidy()
         assert checkpoints.steps() == [1, 3]
 
 

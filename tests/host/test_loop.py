@@ -12,6 +12,7 @@ import pytest
 from flax import nnx
 
 import optaxctl as octl
+from optaxctl.host import _run
 
 STEPS = 3  # per epoch
 
@@ -64,8 +65,8 @@ def nnx_objects() -> dict[str, Any]:
         "step": nnx_step,
         "carry": (model, nnx.Optimizer(model, tx, wrt=nnx.Param)),
         "batches": batches,
-        "pure": lambda carry: nnx.as_pure(nnx.state(carry)),
-        "restore": nnx.update,
+        "pure": octl.nnx.pure,
+        "restore": octl.nnx.restore,
     }
 
 
@@ -172,14 +173,27 @@ def test_a_record_prints_as_one_line():
     assert line.endswith(" s")
 
 
-def test_the_device_is_waited_for_twice_an_epoch_not_once_a_step(monkeypatch):
+def test_the_device_is_waited_for_now_and_then_and_not_in_every_step(
+    monkeypatch, tmp_path
+):
+    """Reads: at first, after the first step of an epoch, and at its end two at once.
+
+    With checkpoints also after 20 and 40 steps. An interrupt asks for none.
+    """
     reads = []
     read = lambda carry: reads.append(1) or octl.read(carry)
-    monkeypatch.setattr(octl.loop, "read", read)
+    for module in (octl.loop, _run):
+        monkeypatch.setattr(module, "read", read)
     monkeypatch.setitem(globals(), "STEPS", 50)
-    records = octl.loop.epochs(**pytree(), evaluate=told(3.0, 2.0, 1.0), max_epochs=3)
-    assert sum(1 for _ in records) == 3
-    assert len(reads) == 6
+    evaluate = told(3.0, 2.0, 1.0)
+    list(octl.loop.epochs(**pytree(), evaluate=evaluate, max_epochs=3))
+    assert len(reads) == 1 + 3 * 3
+    reads.clear()
+    with octl.checkpoint.Checkpoints(tmp_path) as checkpoints:
+        options = {"checkpoints": checkpoints, "look_every": 20, "max_epochs": 3}
+        options["interrupt"] = octl.interrupt.Interrupt()
+        list(octl.loop.epochs(**pytree(), evaluate=evaluate, **options))
+    assert len(reads) == 1 + 3 * 5
 
 
 @FRONT_ENDS
@@ -231,19 +245,21 @@ def test_a_finished_run_tells_its_end_again_without_a_step(build, tape, tmp_path
     assert leaves(run(step=None)[0].best_params) == leaves(last.best_params)
 
 
-def test_a_checkpoint_of_other_controllers_is_refused(tmp_path):
-    def run(name):
-        stopper = octl.together(**{name: octl.stop.patience(3)})
-        tx = octl.control(optax.sgd(0.1), stopper, observed=("val_loss",))
+def test_controllers_of_the_same_name_go_on_beside_new_ones(tmp_path):
+    def run(**controllers):
+        controller = octl.together(**controllers)
+        tx = octl.control(optax.sgd(0.1), controller, observed=("val_loss",))
         model = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
         carry = (model, nnx.Optimizer(model, tx, wrt=nnx.Param))
         with octl.checkpoint.Checkpoints(tmp_path) as checkpoints:
             options = {**nnx_objects(), "carry": carry, "checkpoints": checkpoints}
-            list(octl.loop.epochs(**options, evaluate=told(1.0), max_epochs=1))
+            return list(octl.loop.epochs(**options, evaluate=told(1.0), max_epochs=3))
 
-    run("early")
-    with pytest.raises(ValueError, match="packed by other controllers"):
-        run("patient")
+    stopper = octl.stop.patience(3)
+    run(stop=stopper)
+    with pytest.warns(UserWarning, match="`controller/clip/.* start at their initial"):
+        (last,) = run(clip=octl.clip.quantile(), stop=stopper)
+    assert (last.step, last.reading.gauges["stop/stale"]) == (3 * STEPS, 1)
 
 
 @pytest.mark.parametrize(
@@ -273,6 +289,8 @@ def test_a_metric_that_is_waited_for_must_be_measured(metrics, options, message)
     [
         ({"max_epochs": 0}, r"loop.epochs\(max_epochs=...\)` must be >= 1"),
         ({"max_epochs": 1, "save_every": 0}, r"save_every=...\)` must be >= 1"),
+        ({"max_epochs": 1, "look_every": 0}, r"look_every=...\)` must be >= 1"),
+        ({"max_epochs": 1, "max_rewinds": 0}, r"max_rewinds=...\)` must be >= 1"),
         ({"max_epochs": 1, "mode": "least"}, "mode"),
         ({"max_epochs": 2, "batches": lambda n: range(0)}, r"`batches\(0\)` gave no"),
     ],

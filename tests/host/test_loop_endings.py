@@ -1,7 +1,8 @@
-"""How a run ends: inside an epoch, by a rewind it cannot do, with its best kept."""
+"""How a run ends: inside an epoch, by a rewind it cannot do, with the right reason."""
 
 import contextlib
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -60,6 +61,29 @@ def test_a_request_to_rewind_is_not_passed_over():
                 step, (w, tx.init(w)), lambda n: [0], evaluate=told(1.0), max_epochs=2
             )
         )
+
+
+@pytest.mark.parametrize("others", [{}, {"slow": octl.stop.patience(99)}])
+def test_patience_with_another_signal_is_not_told_as_that_with_the_monitor(others):
+    """A rule of the loss stops, when the evaluation was best two checks ago."""
+    rule = octl.together(loss=octl.stop.patience(9, monitor="loss"), **others)
+    observed = ("val_loss",) if others else ()
+    tx = octl.control(optax.sgd(0.1), rule, observed=observed)
+
+    @jax.jit
+    def step(carry, x):
+        w, opt_state = carry
+        return octl.apply_gradients(tx, jnp.ones(()), opt_state, w, value=1.0)
+
+    w = jnp.zeros(())
+    *_, last = octl.loop.epochs(
+        step,
+        (w, tx.init(w)),
+        lambda n: range(STEPS),
+        evaluate=told(*([9.0] if others else [1.0, 2.0])),
+        max_epochs=9,
+    )
+    assert last.reason.startswith("The monitored signal stopped improving. Stopping")
 
 
 def test_the_best_of_a_train_state_are_its_params():
