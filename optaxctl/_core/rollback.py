@@ -63,11 +63,13 @@ def rollback(
 
     A rewind is on probation, with the alarm `ON_PROBATION` up so that no snapshot is
     taken, until there was no alarm for `probation` updates. If the running mean of the
-    logarithm of `monitor` then lies more than `margin` above that before the episode,
-    the try has failed and the next one follows; else the episode is over. From then on
-    cuts are given back geometrically, a factor of 1/lr_scale in `recover` updates
-    without an alarm. When `tries` rewinds of an episode did not help, it asks to stop
-    instead of the next one, and goes on asking, and refusing, while the alarm is up.
+    logarithm of `monitor` then lies no more than `margin` above that before the
+    episode, the episode is over. If it lies higher, and so does the value itself, the
+    try has failed and the next one follows; a good value under a high mean, which bad
+    batches may have left, decides nothing yet. Once an episode is over, cuts are given
+    back geometrically, a factor of 1/lr_scale in `recover` updates without an alarm.
+    When `tries` rewinds of an episode did not help, it asks to stop instead of the
+    next one, and goes on asking, and refusing, while the alarm is up.
 
     A value enters the mean cut to `margin` above it and four times that below; the
     first one after a rewind is cut in the same way about the mean before the episode.
@@ -165,11 +167,11 @@ def rollback(
 
         calm = jnp.where(up, 0, increment(state.calm))
         judged = (calm >= probation) & jnp.isfinite(x)
-        high = counts & (level > (before + wide) * weight)
-        worse = judged & (state.tries > 0) & high
-        over = judged & ~worse
+        high = counts & (state.tries > 0) & (level > (before + wide) * weight)
+        fine = counts & (x <= jnp.exp(before + wide))
+        worse, over = judged & high & ~fine, judged & ~high
         tried = jnp.where(over, 0, state.tries)
-        good = state.good | (counts & (x <= jnp.exp(before + wide)))
+        good = state.good | fine
         rises = ~state.answered & (good | (tried == 0))
         asks = worse | (up & (rises | (since > refractory)))
         back = asks & (tried < tries)

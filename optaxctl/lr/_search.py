@@ -69,8 +69,15 @@ def search(
     must be finite and positive before anything is judged; non-positive ones are passed
     over; non-finite ones enter no mean.
 
-    While the search is not done and m > m_0 - fall, the alarm `ON_PROBATION` is up, so
-    that no snapshot is taken of a run that has learnt nothing, or died.
+    Until the rate is proven or the search is done, and when a proven rate has lost its
+    gain, m > m_0 - fall, the alarm `ON_PROBATION` is up, so that no snapshot is taken:
+    a rate that is too high may kill half a network while the loss still looks better
+    than at first, so a search goes back to where it began, and so does any other
+    rewind in the meantime.
+
+    A loss answers late, most of all with momentum, and meanwhile the rate rises on.
+    `back_off` makes up for that; where there are updates to spare, a smaller `factor`
+    makes the rate found depend less on the optimizer.
 
     Going back is `rewind`, which `control(..., snapshots=...)` carries out. Without
     snapshots a rate that breaks the run is cut, but what it broke stays broken.
@@ -201,7 +208,8 @@ def search(
             stale=jnp.where(failed | (phase != state.phase), 0, stale),
             adjustment=moved,
         )
-        unsure = (new.phase != _DONE) & ~(level < start - fall)
+        gained = (new.phase == _PROVEN) & (level < start - fall)
+        unsure = (new.phase != _DONE) & ~gained
         alarm = jnp.where(unsure, int(Alarm.ON_PROBATION), 0)
         return decide(lr_scale=moved.scale, rewind=found | failed, alarm=alarm), new
 

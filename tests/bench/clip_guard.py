@@ -132,7 +132,8 @@ def ours(kind: str, rate: Any) -> Any:
     inner = octl.inject(
         FACTORIES[kind], learning_rate=lambda step: rate(step) * decay(step)
     )
-    search = octl.lr.search(200, trial=100, fall=0.3)
+    # There are updates to spare, so the rate may rise slowly, as the docstring says.
+    search = octl.lr.search(200, trial=100, fall=0.3, factor=1.08, back_off=0.25)
     return octl.supervise(inner, search, snapshots=octl.Snapshots(every=20))
 
 

@@ -27,7 +27,7 @@ def reference(losses: Any, bads: Any, how: Any) -> list[tuple[Any, ...]]:
         since += 1
         up = bool(bad)
         calm = 0 if up else calm + 1
-        over = worse = False
+        over = high = fine = False
         if not up and 0 < loss < math.inf:
             y = math.log(loss)
             if anew:
@@ -38,11 +38,12 @@ def reference(losses: Any, bads: Any, how: Any) -> list[tuple[Any, ...]]:
             if usual < math.inf:
                 y = min(max(y, usual - 4 * how["margin"]), usual + how["margin"])
             level, weight = 0.9 * level + 0.1 * y, 0.9 * weight + 0.1
-            good = good or math.log(loss) <= before + how["margin"]
-            worse = tries > 0 and level / weight > before + how["margin"]
-        worse = worse and calm >= how["probation"]
+            fine = math.log(loss) <= before + how["margin"]
+            good = good or fine
+            high = tries > 0 and level / weight > before + how["margin"]
+        worse = high and not fine and calm >= how["probation"]
         if math.isfinite(loss) and calm >= how["probation"]:
-            over = not worse
+            over = not high
         tries = 0 if over else tries
         fresh = not answered and (good or tries == 0)
         asks = worse or (up and (fresh or since > how["refractory"]))
@@ -183,6 +184,18 @@ def test_a_bad_value_between_alarms_is_no_level() -> None:
     c = octl.rollback(WATCH)
     decided = octl.replay(c, {"loss": losses, "bad": bads}).decisions
     assert (decided.rewind.sum(), decided.lr_scale[-1]) == (1, 1)
+
+
+def test_bad_values_without_an_alarm_are_no_lasting_level() -> None:
+    """The mean still holds them when the try is judged, on a value that is good."""
+    losses, bads = np.ones(80, np.float32), np.zeros(80, np.int32)
+    losses[20:40], bads[20] = 1e4, 1
+    losses[24:38:2] = 0.0
+    c = octl.rollback(WATCH)
+    decided = octl.replay(c, {"loss": losses, "bad": bads}).decisions
+    waits = (decided.alarm & int(octl.Alarm.ON_PROBATION)) != 0
+    assert (decided.rewind.sum(), decided.lr_scale[-1]) == (1, 1)
+    assert (waits[45], waits[-1]) == (True, False)
 
 
 def test_cuts_add_up_to_no_more_than_a_counter_holds() -> None:

@@ -112,6 +112,26 @@ def test_a_quadratic_is_solved_from_any_rate(rate: float) -> None:
     assert 0.02 < rate * now.lr_scale < 2
 
 
+def test_it_goes_back_to_where_it_began() -> None:
+    """What a rate did that gained a little and was then found too high is undone."""
+    tx = octl.control(
+        octl.inject(optax.sgd, learning_rate=0.5),
+        octl.lr.search(trial=15),
+        snapshots=octl.Snapshots(every=3),
+    )
+
+    def step(carry: Any, loss: Any) -> Any:
+        w, state = carry
+        w, state = octl.apply_gradients(tx, jnp.float32(1), state, w, value=loss)
+        return (w, state), w
+
+    w = jnp.float32(8)
+    losses = jnp.array([1.0] + [0.78] * 20 + [9.0])
+    (w, state), seen = jax.lax.scan(step, (w, tx.init(w)), losses)
+    assert seen[-2] < 0
+    assert (float(w), octl.read(state).rewinds) == (8.0, 1)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
