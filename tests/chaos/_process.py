@@ -25,7 +25,8 @@ class End:
 
     @property
     def killed(self) -> bool:
-        return self.status == -signal.SIGKILL
+        """Whether a signal ended it; SIGTERM does where the training is over."""
+        return self.status in (-signal.SIGKILL, -signal.SIGTERM)
 
     @property
     def left(self) -> bool:
