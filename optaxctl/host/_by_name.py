@@ -45,10 +45,10 @@ def without(tree: Any, known: Mapping[str, Any], path: str = "") -> Any:
     """
 
     def visit(at: Any, state: Any) -> Any:
-        where = _join(path, _spell(at))
-        if not _is_state(state) or where not in known:
+        if not _is_state(state):
             return state
-        return without(_rest(state), known, where)
+        where = _join(path, _spell(at))
+        return without(_rest(state), known, where) if where in known else state
 
     return jax.tree_util.tree_map_with_path(visit, tree, is_leaf=_is_state)
 
@@ -85,8 +85,7 @@ def joined(
     """
 
     def visit(at: Any, state: Any, found: Any) -> Any:
-        where = _join(path, _spell(at))
-        if not _is_state(state) or where not in known:
+        if not _is_state(state) or (where := _join(path, _spell(at))) not in known:
             return found
         values = known[where]["values"]
         values = {_renamed(name, renamed): value for name, value in values.items()}

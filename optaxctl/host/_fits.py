@@ -10,27 +10,24 @@ import numpy as np
 def leaves(tree: Any) -> dict[str, Any]:
     """Returns the leaves by path, spelt alike for tuples, dicts and NamedTuples."""
     flat, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-        for path, leaf in flat
-    }
+    return {_spell(path): leaf for path, leaf in flat}
 
 
 def check_savable(tree: Any) -> None:
     """Refuses leaves for which Orbax would leave a half-written directory behind."""
-    for path, leaf in leaves(tree).items():
+    several = jax.process_count() > 1
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
         if not _is_array(leaf) or not np.size(leaf):
             what = "an empty array" if _is_array(leaf) else repr(leaf)
             raise ValueError(
-                f"`{path}` is {what}, which a checkpoint cannot hold. Take it out "
-                "of the tree."
+                f"`{_spell(path)}` is {what}, which a checkpoint cannot hold. Take it "
+                "out of the tree."
             )
-        alone = isinstance(leaf, jax.Array) and leaf.is_fully_addressable
-        if alone and jax.process_count() > 1:
+        if several and isinstance(leaf, jax.Array) and leaf.is_fully_addressable:
             raise ValueError(
-                f"`{path}` is an array of this process alone, which a checkpoint of "
-                f"{jax.process_count()} processes cannot hold. Put it on the mesh: "
-                "`jax.device_put(x, NamedSharding(mesh, PartitionSpec()))`."
+                f"`{_spell(path)}` is an array of this process alone, which a "
+                f"checkpoint of {jax.process_count()} processes cannot hold. Put it on "
+                "the mesh: `jax.device_put(x, NamedSharding(mesh, PartitionSpec()))`."
             )
 
 
@@ -60,6 +57,10 @@ def check_fits(template: Any, saved: dict[str, Any], where: str) -> None:
             raise ValueError(
                 f"{begin}`{path}` is {theirs} there and {expected} here.{advice}"
             )
+
+
+def _spell(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def _is_array(leaf: Any) -> bool:
