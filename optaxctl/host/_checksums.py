@@ -5,13 +5,16 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
 NAME = "checksums.json"
+SEALED = "optaxctl_checksums"
+"""Marks, in Orbax's own metadata, a checkpoint that has checksums."""
+
 CHUNK = 1 << 22  # bytes
 
 
@@ -32,55 +35,81 @@ def damaged(checkpoint: Any) -> list[str]:
     """
     file = checkpoint / NAME
     if not file.exists():
-        return []
+        return [NAME] if _was_sealed(checkpoint) else []
     try:
         sealed = json.loads(file.read_text())
     except ValueError:
         return [NAME]
     found = _checksums(checkpoint)
-    both = sorted({*sealed, *found})
-    return [name for name in both if sealed.get(name) != found.get(name)]
+    return sorted(name for name in sealed if sealed[name] != found.get(name))
 
 
-def newest_sound(directory: Any, steps: list[int]) -> int:
+class Search(NamedTuple):
+    """The newest sound checkpoint, and newer ones that are damaged."""
+
+    step: int | None
+    broken: list[int]
+
+
+def newest_sound(directory: Any, steps: list[int]) -> Search:
     """Returns the newest step whose files are as they were written.
 
-    Newer ones are put aside, as `STEP.damaged`, with a warning each. Process 0 looks,
-    and tells the others.
+    Newer ones are damaged, which is said in a warning each. Those that somebody has
+    deleted meanwhile are passed over. Process 0 looks, and tells the others.
 
     Raises:
       ValueError: If all of them are damaged.
     """
     broken: dict[int, str] = {}
+    sound = None
     for step in sorted(steps, reverse=True):
-        names = damaged(directory / str(step)) if jax.process_index() == 0 else []
-        if not multihost_utils.broadcast_one_to_all(np.int32(len(names))):
+        names: list[str] | None = []
+        if jax.process_index() == 0:
+            place = directory / str(step)
+            names = damaged(place) if place.exists() else None
+        number = -1 if names is None else len(names)
+        found = int(multihost_utils.broadcast_one_to_all(np.int32(number)))
+        if found > 0:
+            broken[step] = names[0] if names else "a file"
+        elif found == 0:
+            sound = step
             break
-        broken[step] = names[0] if names else "a file"
-    else:
+    if sound is None and broken:
         said = [
-            f"`{f}` of step {s:,} is not as it was written" for s, f in broken.items()
+            f"`{file}` of step {step:,} is not as it was written"
+            for step, file in broken.items()
         ]
         raise ValueError(f"{directory} holds no sound checkpoint: {', '.join(said)}.")
     for bad, name in broken.items():
-        if jax.process_index() == 0:
-            _put_aside(directory, bad)
         warnings.warn(
             f"The checkpoint of step {bad:,} in {directory} is damaged: `{name}` is "
-            f"not as it was written. It is kept as {bad}.damaged, and step {step:,} "
-            "is restored.",
+            f"not as it was written. Step {sound:,} is restored instead; the next save "
+            f"puts the damaged one aside, as {bad}.damaged.",
             stacklevel=4,
         )
-    if broken:
-        multihost_utils.sync_global_devices("optaxctl: damaged checkpoints put aside")
-    return step
+    return Search(sound, list(broken))
 
 
-def _put_aside(directory: Any, step: int) -> None:
-    aside = directory / f"{step}.damaged"
-    if aside.exists():
-        aside.rmtree()
-    (directory / str(step)).rename(aside)
+def put_aside(directory: Any, steps: list[int]) -> None:
+    """Takes damaged checkpoints out of the way, for people to look at."""
+    if jax.process_index() == 0:
+        for step in steps:
+            aside, place = directory / f"{step}.damaged", directory / str(step)
+            if aside.exists():
+                aside.rmtree()
+            if place.exists():
+                place.rename(aside)
+    multihost_utils.sync_global_devices("optaxctl: damage is put aside")
+
+
+def _was_sealed(checkpoint: Any) -> bool:
+    # A deletion that was cut off may have left anything.
+    file = checkpoint / "_CHECKPOINT_METADATA"
+    try:
+        told = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return True
+    return SEALED in (told.get("custom_metadata") or {})
 
 
 def _checksums(checkpoint: Any) -> dict[str, str]:

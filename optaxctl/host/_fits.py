@@ -1,10 +1,13 @@
-"""Whether a checkpoint fits what it shall be restored into."""
+"""How a checkpoint fits what it shall be restored into."""
 
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+SHOWN = 8  # names in a message
 
 
 def leaves(tree: Any) -> dict[str, Any]:
@@ -16,7 +19,13 @@ def leaves(tree: Any) -> dict[str, Any]:
 def check_savable(tree: Any) -> None:
     """Refuses leaves for which Orbax would leave a half-written directory behind."""
     several = jax.process_count() > 1
-    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
+    if not flat or not flat[0][0]:
+        raise ValueError(
+            "What is saved must be a tree with arrays in it, such as "
+            "{'params': params, 'opt_state': opt_state}."
+        )
+    for path, leaf in flat:
         if not _is_array(leaf) or not np.size(leaf):
             what = "an empty array" if _is_array(leaf) else repr(leaf)
             raise ValueError(
@@ -31,32 +40,123 @@ def check_savable(tree: Any) -> None:
             )
 
 
-def check_fits(template: Any, saved: dict[str, Any], where: str) -> None:
-    """Refuses other names, shapes and dtypes; Orbax would cast silently.
+class Fit(NamedTuple):
+    """Which leaf of a checkpoint goes where, by path."""
+
+    sources: dict[str, str]
+    new: list[str]
+    dropped: list[str]
+
+    def __str__(self) -> str:
+        moved = [f"`{a}` is `{b}` there" for a, b in self.sources.items() if a != b]
+        said = [
+            _listed(self.new, "starts at its initial value", "start at theirs"),
+            _listed(self.dropped, "was dropped", "were dropped"),
+            *moved[:SHOWN],
+            *([f"and so on for {len(moved)}"] if len(moved) > SHOWN else []),
+        ]
+        return "; ".join(filter(None, said))
+
+
+def fit(template: Any, saved: Mapping[str, Any], where: str) -> Fit:
+    """Finds the leaf of a checkpoint for every leaf of a template.
+
+    It is the one of the same path. Where a chain grew or shrank its elements have other
+    numbers, so of what is left one that has the same path but for numbers is taken too,
+    if it is the only one on both sides.
 
     Args:
       template: The tree to restore into.
       saved: What the checkpoint holds, by path: anything with a shape and a dtype.
       where: Which checkpoint it is, for the message.
+
+    Raises:
+      ValueError: If a leaf has another shape or dtype, for Orbax would cast silently,
+        or if nothing fits.
     """
     ours = leaves(template)
-    begin = f"{where} does not fit: "
+    sources = {path: path for path in ours if path in saved}
+    left = _unnumbered(path for path in ours if path not in sources)
+    theirs = _unnumbered(path for path in saved if path not in sources)
+    for name, mine in left.items():
+        others = theirs.get(name, [])
+        if (len(mine), len(others)) == (1, 1):
+            sources[mine[0]] = others[0]
     advice = (
         " Restore it with the model, optimizer and controllers that wrote it, or "
         "start anew in another directory."
     )
-    for path in [*ours, *saved]:
-        if path not in saved or path not in ours:
-            side = "in the checkpoint" if path in saved else "here"
-            raise ValueError(f"{begin}`{path}` is only {side}.{advice}")
-        theirs, expected = _kind(saved[path]), _kind(ours[path])
-        # A Python number has no precision of its own to insist on.
-        if isinstance(ours[path], (bool, int, float)) and theirs.endswith("[]"):
-            continue
-        if theirs != expected:
+    if ours and saved and not sources:
+        raise ValueError(
+            f"{where} does not fit: it holds {_listed([*saved], '', '')} and the "
+            f"template {_listed([*ours], '', '')}.{advice}"
+        )
+    for path, source in sources.items():
+        there, here = _kind(saved[source]), _kind(ours[path])
+        if isinstance(ours[path], (bool, int, float)):
+            # A Python number has no precision of its own to insist on.
+            there, here = there.rstrip("0123456789[]"), here.rstrip("0123456789[]")
+        if there != here:
             raise ValueError(
-                f"{begin}`{path}` is {theirs} there and {expected} here.{advice}"
+                f"{where} does not fit: `{path}` is {there} there and {here} here."
+                f"{advice}"
             )
+    used = set(sources.values())
+    return Fit(
+        {path: sources[path] for path in ours if path in sources},
+        [path for path in ours if path not in sources],
+        [path for path in saved if path not in used],
+    )
+
+
+def target(saved: Any, template: Any, found: Fit) -> Any:
+    """Returns what to ask Orbax for: the tree of the checkpoint, with our leaves."""
+    ours = leaves(template)
+    wanted = {source: ours[path] for path, source in found.sources.items()}
+
+    def ask(path: Any, leaf: Any) -> Any:
+        # What is dropped is read all the same, to the host: Orbax reads whole trees.
+        return wanted.get(_spell(path), np.empty(leaf.shape, leaf.dtype))
+
+    return jax.tree_util.tree_map_with_path(ask, saved)
+
+
+def filled(template: Any, restored: Any, found: Fit) -> Any:
+    """Returns the template with the leaves of the checkpoint.
+
+    Raises:
+      ValueError: If a leaf that is new has no initial value.
+    """
+    theirs = leaves(restored)
+
+    def take(path: Any, leaf: Any) -> Any:
+        source = found.sources.get(_spell(path))
+        if source is not None:
+            return theirs[source]
+        if isinstance(leaf, jax.ShapeDtypeStruct):
+            raise ValueError(
+                f"`{_spell(path)}` is not in the checkpoint, and the template is "
+                "abstract, so it has no initial value. Restore into arrays."
+            )
+        return leaf
+
+    return jax.tree_util.tree_map_with_path(take, template)
+
+
+def _unnumbered(paths: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        name = "/".join(part for part in path.split("/") if not part.isdigit())
+        found.setdefault(name, []).append(path)
+    return found
+
+
+def _listed(names: list[str], one: str, many: str) -> str:
+    if not names:
+        return ""
+    rest = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    shown = ", ".join(f"`{name}`" for name in names[:SHOWN])
+    return f"{shown}{rest} {one if len(names) == 1 else many}".rstrip()
 
 
 def _spell(path: Any) -> str:
@@ -64,7 +164,9 @@ def _spell(path: Any) -> str:
 
 
 def _is_array(leaf: Any) -> bool:
-    return isinstance(leaf, (jax.Array, np.ndarray, np.generic, bool, int, float))
+    if isinstance(leaf, (np.ndarray, np.generic)):
+        return leaf.dtype.kind in "biufcV"
+    return isinstance(leaf, (jax.Array, bool, int, float))
 
 
 def _kind(leaf: Any) -> str:

@@ -19,12 +19,10 @@ class Ranking(NamedTuple):
         latest = policies.LatestN(keep)
         if self.metric is None:
             return {"preservation_policy": latest}
-        first = policies.BestN(
-            get_metric_fn=self._rank, reverse=self.mode == "min", n=1
-        )
+        first = policies.BestN(get_metric_fn=self.rank, reverse=self.mode == "min", n=1)
         return {
             "preservation_policy": policies.AnyPreservationPolicy([first, latest]),
-            "best_fn": self._rank,
+            "best_fn": self.rank,
             "best_mode": self.mode,
         }
 
@@ -43,10 +41,26 @@ class Ranking(NamedTuple):
                 f"`{self.metric}`, which tells the best checkpoint."
                 + did_you_mean(self.metric, measured)
             )
-        return {self.metric: float(measured[self.metric])}
+        return {name: float(value) for name, value in measured.items()}
 
-    def _rank(self, metrics: Any) -> float:
+    def check(self, saved: Mapping[str, Any] | None, where: str) -> None:
+        """Refuses to keep the best by another metric than is kept there so far.
+
+        Args:
+          saved: The metrics of a checkpoint that is there; None if it has none.
+          where: The directory, for the message.
+        """
+        if saved and self.metric not in saved:
+            kept = " or ".join(f"best={name!r}" for name in saved)
+            raise ValueError(
+                f"{where} keeps the best checkpoint by {', '.join(saved)}, and saving "
+                f"with best={self.metric!r} would lose it. Open it with {kept}, or "
+                "save to another directory."
+            )
+
+    def rank(self, metrics: Any) -> float:
+        """Returns a number that is the worst where there is no finite value."""
         # Orbax would take a NaN for a rank, and drop the true best for it.
-        value = float(metrics[self.metric])
+        value = float((metrics or {}).get(self.metric, math.nan))
         worst = math.inf if self.mode == "min" else -math.inf
         return value if math.isfinite(value) else worst

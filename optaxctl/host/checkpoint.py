@@ -1,7 +1,8 @@
 """Checkpoints of a whole run, by Orbax: model, optimizer and controllers alike."""
 
-import warnings
-from collections.abc import Iterator, Mapping
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -11,27 +12,28 @@ import jax
 from optaxctl._core.checks import count, one_of
 from optaxctl._core.types import Mode
 from optaxctl.host import _iterators
-from optaxctl.host._about import About, from_json
-from optaxctl.host._by_name import Changes, check_renamed, held, joined, without
-from optaxctl.host._checksums import newest_sound, seal
+from optaxctl.host._about import About
+from optaxctl.host._by_name import held, without
+from optaxctl.host._checksums import SEALED, newest_sound, put_aside, seal
 from optaxctl.host._extras import load
-from optaxctl.host._fits import check_fits, check_savable, leaves
+from optaxctl.host._fits import check_savable
+from optaxctl.host._half import HALF, delete, sweep
 from optaxctl.host._ranking import Ranking
-from optaxctl.views._read import read
-from optaxctl.views._state import states
+from optaxctl.host._saved import DATA, NOTES, STATE, restored
 
 
 class Checkpoints:
     """The last checkpoints of one run, and the best, in one directory.
 
-    Saving is asynchronous: `save` copies the arrays and returns, and leaving the `with`
-    block waits for the writing. A process killed while it writes leaves the checkpoint
-    before it intact. With several processes all of them must call every method; Orbax
-    writes each array once.
+    Within the `with` block saving is asynchronous: `save` copies the arrays and
+    returns, and leaving the block waits for the writing. Outside of it `save` waits. A
+    process killed while it writes leaves the checkpoint before it intact. With several
+    processes all of them must call every method; Orbax writes each array once. One run
+    writes to a directory; others may restore from it meanwhile, which writes nothing.
 
     Checksums of the files are written with them. A checkpoint that is no longer as it
-    was written is never restored: the one before it is, with a warning, and the damaged
-    one stays beside it under the name `STEP.damaged`.
+    was written is never restored: the one before it is, with a warning, and the next
+    save renames the damaged one to `STEP.damaged`.
 
     The state of a `control` is written by name and put back by name: what a controller
     has learnt survives when others are added, taken out or set differently.
@@ -42,7 +44,7 @@ class Checkpoints:
         complete. With 1 there is none to fall back to.
       best: A metric whose best checkpoint is kept too, or None. It need not be the one
         that a rule of stopping watches. A value that is not finite is never the best;
-        of equal ones the last is.
+        of equal ones the last is. It must stay the same in a directory.
       mode: Whether lower ("min") or higher ("max") values of it are better.
 
     Raises:
@@ -72,9 +74,10 @@ class Checkpoints:
         path = load("etils.epath", extra="orbax", who="`optaxctl.checkpoint`").Path
         local = "://" not in str(directory)
         self.directory = path(directory).absolute() if local else path(directory)
-        self._args, self._ranking = ocp.args, Ranking(best, mode)
-        self._keep, self._tidy = keep, False
+        self._ocp, self._ranking = ocp, Ranking(best, mode)
         self._saving: int | None = None
+        self._broken: list[int] = []
+        self._tidy = self._within = False
         self._manager = ocp.CheckpointManager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
@@ -85,9 +88,9 @@ class Checkpoints:
             ),
             # Named up front, so that a new process can look before it restores.
             item_handlers={
-                "state": ocp.StandardCheckpointHandler(),
-                "notes": ocp.JsonCheckpointHandler(),
-                "data": _iterators.handler(ocp),
+                STATE: ocp.StandardCheckpointHandler(),
+                NOTES: ocp.JsonCheckpointHandler(),
+                DATA: _iterators.handler(ocp),
             },
         )
 
@@ -100,7 +103,7 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def best(self) -> int | None:
-        """Returns the step of the best checkpoint, or None if there is none.
+        """Returns the step of the best checkpoint, or None if none has a finite value.
 
         Raises:
           ValueError: If no metric was named that could tell.
@@ -111,7 +114,9 @@ class Checkpoints:
                 "`Checkpoints(..., best=...)`."
             )
         self.wait()
-        return self._manager.best_step()
+        step = self._manager.best_step()
+        rank = self._ranking.rank(None if step is None else self._metrics(step))
+        return step if math.isfinite(rank) else None
 
     def save(
         self,
@@ -132,50 +137,59 @@ class Checkpoints:
           TypeError: If JSON cannot hold the notes, or `data` has no position that it
             can hold.
           ValueError: If a leaf is no array or is empty, which Orbax cannot save, if
-            there is a checkpoint of this step or a later one, or if `metrics` is given
-            and lacks the one that tells the best; without `metrics` it is not the best.
+            there is a checkpoint of this step or a later one, if `metrics` is given and
+            lacks the one that tells the best (without `metrics` it is not the best), or
+            if the directory keeps the best by another one.
         """
         ranks = self._ranking.metrics(metrics)
         control = held(tree)
         told = About(control, dict(notes or {})).as_json()
-        items = {"notes": self._args.JsonSave(told)}
-        if data is not None:
-            items["data"] = self._args.JsonSave(_iterators.positions(data))
         tree = without(tree, control)
         check_savable(tree)
+        args = self._ocp.args
+        items = {STATE: args.StandardSave(tree), NOTES: args.JsonSave(told)}
+        if data is not None:
+            items[DATA] = args.JsonSave(_iterators.positions(data))
         self.wait()
         if not self._tidy:
             self.tidy()
-        items["state"] = self._args.StandardSave(tree)
         with self._writing(step):
-            args = self._args.Composite(**items)
-            saved = self._manager.save(step, args=args, metrics=ranks)
+            saved = self._manager.save(
+                step,
+                args=args.Composite(**items),
+                metrics=ranks,
+                custom_metadata={SEALED: True},
+            )
         if not saved:
             self._saving = None
             raise ValueError(
                 f"{self.directory} holds a checkpoint of step {self.latest():,} "
                 f"already, so step {step:,} cannot be saved."
             )
+        if not self._within:
+            self.wait()
 
     def restore(
         self,
         template: Any,
-        step: int | None = None,
+        step: int | Sequence[int] | None = None,
         *,
         renamed: Mapping[str, str] | None = None,
         data: Any = None,
     ) -> tuple[Any, dict[str, Any]]:
         """Returns a saved tree in the structure of `template`, and its notes.
 
-        Everything must be there in the same shape and dtype, but for what controllers
-        keep: a value that the checkpoint lacks starts at its initial value and one that
-        is not in the template is dropped. A controller that is set differently keeps
-        its state. One warning lists what is new, dropped and set differently.
+        What is there must have the same shape and dtype. What the checkpoint lacks
+        keeps the value it has in the template, what the template lacks is dropped, and
+        a controller that is set differently keeps its state. One warning lists all of
+        that. The elements of a chain that grew are found though their numbers differ,
+        where there is one candidate only.
 
         Args:
           template: A tree of the structure, shapes and dtypes to expect, such as the
             freshly initialised one. Arrays come back with its sharding.
-          step: Which checkpoint; by default the newest that is not damaged.
+          step: Which checkpoint, or some to choose from; by default all. Of several it
+            is the newest that is not damaged.
           renamed: New names of controllers in `together`, by their names in the
             checkpoint.
           data: What was given to `save`, built anew. It is moved, in place, to where it
@@ -183,57 +197,46 @@ class Checkpoints:
 
         Raises:
           FileNotFoundError: If there is no such checkpoint.
-          ValueError: If the checkpoint is damaged, and was asked for or is the last, if
-            a leaf is missing, or has another shape or dtype, if a control state that
+          ValueError: If the checkpoint is damaged, and there is no other to choose, if
+            a leaf has another shape or dtype, if nothing fits, if a control state that
             was saved packed, by plain Orbax, is of other controllers, if a renamed
             controller is not in the checkpoint, or if it has no position of `data`,
             or those of another number of processes.
         """
         self.wait()
-        step = self._sound(step)
-        renamed = renamed or {}
-        where = f"The checkpoint of step {step:,} in {self.directory}"
-        places = _iterators.saved(self.directory / f"{step}" / "data", data, where)
-        about = self._read(step, notes=self._args.JsonRestore())
-        control, notes = from_json(about, where)
-        check_renamed(renamed, control)
-        target = without(template, control)
-        saved = self._manager.item_metadata(step)["state"].tree
-        check_fits(target, leaves(saved), where)
-        tree = self._read(step, state=self._args.StandardRestore(target))
-        changes = Changes([], [], [])
-        tree = joined(tree, template, control, renamed, changes)
-        if any(changes):
-            warnings.warn(
-                f"The checkpoint of step {step:,} is of other controllers: {changes}.",
-                stacklevel=2,
-            )
-        if len(states(tree)) > len(control):
-            read(tree)  # refuses a state that other controllers packed
-        _iterators.move(data, places)
-        return tree, notes
+        self._manager.reload()
+        wanted = [step] if isinstance(step, int) else step
+        known = [s for s in self.steps() if wanted is None or s in wanted]
+        found = newest_sound(self.directory, known)
+        if found.step is None:
+            of = f" of step {step:,}" if isinstance(step, int) else ""
+            raise FileNotFoundError(f"{self.directory} holds no checkpoint{of}.")
+        self._broken, self._tidy = found.broken, self._tidy and not found.broken
+        place = self.directory / str(found.step)
+        return restored(self._ocp, place, template, renamed or {}, data)
 
     def discard(self, *, after: int) -> None:
         """Deletes the checkpoints of later steps, so that these can be saved again."""
         self.wait()
-        for step in self.steps():
-            if step > after:
-                self._manager.delete(step)
+        delete(self.directory, [step for step in self.steps() if step > after])
+        self._manager.reload()
 
     def tidy(self) -> None:
-        """Deletes what a process left that was killed: half a save, or one too many.
+        """Deletes what a killed process left half done, and puts damage aside.
 
         The first `save` does it too. Whoever only reads leaves a live run alone.
+
+        Raises:
+          ValueError: If the directory keeps the best by another metric.
         """
         self._tidy = True
-        if jax.process_index() == 0:
-            for half in self.directory.glob("*.orbax-checkpoint-tmp"):
-                half.rmtree()
-        if surplus := self.steps()[: -self._keep]:
-            best = self.best() if self._ranking.metric else None
-            for step in surplus:
-                if step != best:
-                    self._manager.delete(step)
+        known = self.steps()
+        self._ranking.check(self._metrics(known[-1]) if known else None, self.directory)
+        sweep(self.directory)
+        if self._broken:
+            put_aside(self.directory, self._broken)
+            self._manager.reload()
+            self._broken = []
 
     def wait(self) -> None:
         """Waits until the save under way is complete.
@@ -254,15 +257,16 @@ class Checkpoints:
             self._manager.close()
 
     def __enter__(self) -> Self:
+        self._within = True
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._within = False
         self.close()
 
-    def _read(self, step: int, **item: Any) -> Any:
-        found = self._manager.restore(step, args=self._args.Composite(**item))
-        (content,) = found.values()
-        return content
+    def _metrics(self, step: int) -> dict[str, Any] | None:
+        file = self.directory / str(step) / "metrics" / "metrics"
+        return json.loads(file.read_text()) if file.exists() else None
 
     @contextmanager
     def _writing(self, step: int | None) -> Iterator[None]:
@@ -285,16 +289,6 @@ class Checkpoints:
         """Adds checksums to a checkpoint, before it gets its final name."""
         if jax.process_index() == 0:
             # Where nothing can be renamed, as in a bucket, it has its name already.
-            unnamed = self.directory / f"{self._saving}.orbax-checkpoint-tmp"
+            unnamed = self.directory / f"{self._saving}{HALF}"
             named = self.directory / str(self._saving)
             seal(unnamed if unnamed.exists() else named)
-
-    def _sound(self, step: int | None) -> int:
-        known = [s for s in self.steps() if step in (None, s)]
-        if not known:
-            of = "" if step is None else f" of step {step:,}"
-            raise FileNotFoundError(f"{self.directory} holds no checkpoint{of}.")
-        sound = newest_sound(self.directory, known)
-        if sound != known[-1]:
-            self._manager.reload()
-        return sound
