@@ -3,7 +3,6 @@
 from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import given, strategies as st
 
 import optaxctl as octl
 from optaxctl import Alarm
+from tests.jitted import jitted
 
 STEPS = 32
 BITS = st.sampled_from([0, 0, Alarm.LOSS_SPIKE, Alarm.NONFINITE_LOSS])
@@ -27,7 +27,7 @@ def alarms() -> octl.Controller:
     return octl.Controller(tuple, update, frozenset({"bits"}), lambda state: {})
 
 
-@partial(jax.jit, static_argnames="within")
+@partial(jitted, static_argnames="within")
 def lasted(bits: Any, updates: Any, within: int | None) -> Any:
     return octl.replay(octl.lasting(updates, alarms(), within=within), {"bits": bits})
 

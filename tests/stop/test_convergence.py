@@ -1,7 +1,6 @@
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,11 +8,12 @@ from hypothesis import given
 import optaxctl as octl
 from optaxctl import StopReason
 from tests.core.strategies import margins, tapes
+from tests.jitted import jitted
 
 WINDOW = 4
 
 
-@jax.jit
+@jitted
 def replayed(xs: Any, atol: Any, rtol: Any) -> Any:
     stopper = octl.stop.convergence(WINDOW, atol=atol, rtol=rtol)
     return octl.replay(stopper, {"val_loss": xs})

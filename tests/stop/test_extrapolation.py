@@ -1,7 +1,6 @@
 from functools import partial
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -11,12 +10,13 @@ import optaxctl as octl
 from optaxctl import StopReason
 from tests.core.reference import improvements
 from tests.core.strategies import STEPS, margins, updates
+from tests.jitted import jitted
 
 WINDOW = 10
 EXPONENTS = (0.125, 0.25, 0.5, 1, 2)
 
 
-@partial(jax.jit, static_argnames=("mode", "endless"))
+@partial(jitted, static_argnames=("mode", "endless"))
 def replayed(
     xs: Any, updates: Any, total: Any, endless: bool = False, **rule: Any
 ) -> Any:

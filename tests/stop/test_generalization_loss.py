@@ -1,6 +1,5 @@
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
@@ -8,9 +7,10 @@ from hypothesis import given, strategies as st
 import optaxctl as octl
 from optaxctl import StopReason
 from tests.core.strategies import positive_tapes, tapes
+from tests.jitted import jitted
 
 
-@jax.jit
+@jitted
 def replayed(xs: Any, alpha: Any) -> Any:
     return octl.replay(octl.stop.generalization_loss(alpha), {"val_loss": xs})
 

@@ -11,9 +11,10 @@ from hypothesis import given
 import optaxctl as octl
 from optaxctl import StopReason
 from tests.core.strategies import margins, tapes, updates
+from tests.jitted import jitted
 
 
-@partial(jax.jit, static_argnames="mode")
+@partial(jitted, static_argnames="mode")
 def replayed(v: Any, r: Any, updates: Any, **rule: Any) -> Any:
     stopper = octl.stop.overfitting(updates, **rule)
     return octl.replay(stopper, {"val_loss": v, "loss": r})

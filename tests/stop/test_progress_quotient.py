@@ -1,6 +1,5 @@
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
@@ -8,11 +7,12 @@ from hypothesis import given, strategies as st
 import optaxctl as octl
 from optaxctl import StopReason
 from tests.core.strategies import positive_tapes, tapes
+from tests.jitted import jitted
 
 errors = st.one_of(positive_tapes(), tapes())
 
 
-@jax.jit
+@jitted
 def replayed(v: Any, t: Any, alpha: Any, strip: Any, min_progress: Any) -> Any:
     stopper = octl.stop.progress_quotient(alpha, strip, min_progress=min_progress)
     return octl.replay(stopper, {"val_loss": v, "loss": t})

@@ -1,7 +1,6 @@
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
@@ -9,9 +8,10 @@ from hypothesis import given, strategies as st
 import optaxctl as octl
 from optaxctl import StopReason
 from tests.core.strategies import tapes, updates
+from tests.jitted import jitted
 
 
-@partial(jax.jit, static_argnames="mode")
+@partial(jitted, static_argnames="mode")
 def replayed(xs: Any, strips: Any, strip: Any, mode: Any) -> Any:
     stopper = octl.stop.successive_rises(strips, strip, mode=mode)
     return octl.replay(stopper, {"val_loss": xs})

@@ -5,7 +5,6 @@ from itertools import combinations
 from statistics import NormalDist
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
@@ -13,11 +12,12 @@ from hypothesis import given, strategies as st
 import optaxctl as octl
 from optaxctl import StopReason
 from tests.core.strategies import tapes
+from tests.jitted import jitted
 
 WINDOW = 8
 
 
-@partial(jax.jit, static_argnames="mode")
+@partial(jitted, static_argnames="mode")
 def replayed(xs: Any, p_value: Any, mode: Any = "min") -> Any:
     stopper = octl.stop.trend(WINDOW, p_value=p_value, mode=mode)
     return octl.replay(stopper, {"val_loss": xs})

@@ -1,5 +1,6 @@
 """`control` carries out what a controller decides, and nothing else."""
 
+from functools import cache
 from typing import Any
 
 import jax
@@ -119,6 +120,12 @@ def test_a_stop_is_latched_and_an_alarm_is_not() -> None:
     assert int(octl.last_decision(state).stop) == 3
 
 
+@cache
+def decided(inner: str, field: str, value: Any) -> tuple[Any, Any]:
+    tx: Any = octl.control(INNER[inner](), one(**{field: value}))
+    return stepper(tx)(gradients(0), tx.init(PARAMS), PARAMS)
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -130,12 +137,8 @@ def test_a_stop_is_latched_and_an_alarm_is_not() -> None:
 def test_a_decision_without_sense_is_ignored_with_an_alarm(
     inner: str, field: str, value: Any
 ) -> None:
-    tx: Any = octl.control(INNER[inner](), one(**{field: value}))
-    neutral = octl.control(
-        INNER[inner](), one(**{field: getattr(octl.decide(), field)})
-    )
-    ours, state = stepper(tx)(gradients(0), tx.init(PARAMS), PARAMS)
-    theirs, _ = stepper(neutral)(gradients(0), neutral.init(PARAMS), PARAMS)
+    ours, state = decided(inner, field, value)
+    theirs, _ = decided(inner, field, float(getattr(octl.decide(), field)))
     assert bits(ours) == bits(theirs)
     assert octl.read(state).alarms == ("invalid_decision",)
 

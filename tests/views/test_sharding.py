@@ -1,5 +1,6 @@
 """Eight devices decide as one."""
 
+from functools import cache
 from typing import Any
 
 import jax
@@ -75,15 +76,22 @@ def assert_close(a: Any, b: Any) -> None:
     jax.tree.map(close, jax.device_get(a), jax.device_get(b))
 
 
+STEPS = [X, X, X * np.float32("nan"), X]
+
+
+@cache
+def on_one_device(form: str) -> tuple[Any, Any]:
+    return run(form, STEPS)
+
+
 @pytest.mark.parametrize("form", ["frozen", "gated"])
 @pytest.mark.parametrize("mode", [AxisType.Auto, AxisType.Explicit], ids=str)
 def test_sharded_parameters_train_as_on_one_device(form, mode):
-    steps = [X, X, X * jnp.nan, X]
-    alone, alone_state = run(form, steps)
+    alone, alone_state = on_one_device(form)
     mesh = jax.make_mesh((8,), ("data",), axis_types=(mode,))
     explicit = {"out_sharding": P()} if mode == AxisType.Explicit else {}
     with jax.set_mesh(mesh):
-        params, state = run(form, steps, put(mesh, PARAMS, SPECS), **explicit)
+        params, state = run(form, STEPS, put(mesh, PARAMS, SPECS), **explicit)
     assert params["w"].sharding.spec[0] == "data"
     assert_close((params, state.inner), (alone, alone_state.inner))
     ours, theirs = octl.read(state), octl.read(alone_state)
@@ -112,6 +120,7 @@ def mapped(form: str, *, reduce: bool, **options: Any) -> Any:
     return f(PARAMS, tx.init(PARAMS), X)
 
 
+@cache
 def whole(form: str) -> tuple[Any, Any]:
     tx = controlled(form)
     loss, grads = jax.value_and_grad(mse)(PARAMS, X)

@@ -1,7 +1,6 @@
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
@@ -9,9 +8,10 @@ from hypothesis import given, strategies as st
 import optaxctl as octl
 from optaxctl import Alarm
 from tests.core.strategies import tapes
+from tests.jitted import jitted
 
 
-@partial(jax.jit, static_argnames="scale")
+@partial(jitted, static_argnames="scale")
 def replayed(losses: Any, scale: str, **arguments: Any) -> Any:
     watcher = octl.watch.divergence(scale=scale, **arguments)  # pyright: ignore[reportArgumentType]
     z = octl.replay(octl.watch.spike(scale=scale), {"loss": losses}).gauges["z"]  # pyright: ignore[reportArgumentType]

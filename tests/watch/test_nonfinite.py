@@ -9,6 +9,7 @@ from hypothesis import given
 import optaxctl as octl
 from optaxctl import Alarm
 from tests.core.strategies import tapes
+from tests.jitted import jitted
 
 SIGNALS = {
     "loss": (Alarm.NONFINITE_LOSS, Alarm.NONFINITE_LOSS),
@@ -17,7 +18,7 @@ SIGNALS = {
 }
 
 
-@jax.jit
+@jitted
 def replayed(values: Any) -> Any:
     return octl.replay(octl.watch.nonfinite(*SIGNALS), values)
 
