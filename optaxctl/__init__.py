@@ -16,8 +16,11 @@ _MODULES = (
     "optaxctl.frontends.linen",
     "optaxctl.frontends.nnx",
     "optaxctl.host.checkpoint",
+    "optaxctl.host.config",
+    "optaxctl.host.history",
     "optaxctl.host.interrupt",
     "optaxctl.host.loop",
+    "optaxctl.host.runs",
     "optaxctl.report",
 )
 _NAMES = {
@@ -30,6 +33,8 @@ _NAMES = {
     "optaxctl._core.decisions": ("Decision", "decide", "merge"),
     "optaxctl._core.flags": ("Alarm", "Severity", "StopReason"),
     "optaxctl.host._found": ("RangeTest",),
+    "optaxctl.host._summary": ("TrainingSummary",),
+    "optaxctl.host.config._reading": ("from_config",),
     "optaxctl.host.lr_find": ("lr_find",),
     "optaxctl._core.keeping": ("KeepBest", "keep_best"),
     "optaxctl.views._control": ("Control", "apply_gradients", "control"),
@@ -40,6 +45,7 @@ _NAMES = {
     "optaxctl.views._presets": ("guard", "skip_spikes", "supervise"),
     "optaxctl.views._read": ("Reading", "last_decision", "read"),
     "optaxctl.views._replay": ("Replay", "replay"),
+    "optaxctl.views._row": ("Row", "row"),
     "optaxctl.views._schedule": ("as_schedule",),
     "optaxctl.views._single": ("clip_by", "scale_by", "skip_if"),
     "optaxctl.views._snapshots": ("Snapshots",),

@@ -31,8 +31,17 @@ from optaxctl._core.response import respond as respond
 from optaxctl._core.rollback import rollback as rollback
 from optaxctl._core.smoothing import smooth as smooth
 from optaxctl.frontends import linen as linen, nnx as nnx
-from optaxctl.host import checkpoint as checkpoint, interrupt as interrupt, loop as loop
+from optaxctl.host import (
+    checkpoint as checkpoint,
+    config as config,
+    history as history,
+    interrupt as interrupt,
+    loop as loop,
+    runs as runs,
+)
 from optaxctl.host._found import RangeTest as RangeTest
+from optaxctl.host._summary import TrainingSummary as TrainingSummary
+from optaxctl.host.config._reading import from_config as from_config
 from optaxctl.host.lr_find import lr_find as lr_find
 from optaxctl.views._control import (
     Control as Control,
@@ -54,6 +63,7 @@ from optaxctl.views._read import (
     read as read,
 )
 from optaxctl.views._replay import Replay as Replay, replay as replay
+from optaxctl.views._row import Row as Row, row as row
 from optaxctl.views._schedule import as_schedule as as_schedule
 from optaxctl.views._single import (
     clip_by as clip_by,

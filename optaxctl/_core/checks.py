@@ -4,13 +4,14 @@ Numeric hyper-parameters may be traced, so that `vmap` over a factory sweeps pol
 Only concrete values can be checked; a traced one is taken on trust.
 """
 
-import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+
+from optaxctl._core.closest import closest as closest, did_you_mean
 
 _LAST = 2**31 - 1
 _LARGEST = float(np.finfo(np.float32).max)
@@ -133,19 +134,6 @@ def one_of(who: str, argument: str, value: Any, allowed: Iterable[Any]) -> None:
             f"`{who}({argument}=...)` must be {words}, got {value!r}."
             + did_you_mean(str(value), map(str, allowed))
         )
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Returns ` Did you mean ...?` for the closest known name, or nothing."""
-    close = closest(name, known)
-    return f" Did you mean `{close}`?" if close else ""
-
-
-def closest(name: str, known: Iterable[str]) -> str | None:
-    """Returns the known name that looks most like `name`, if any does."""
-    return next(
-        iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)), None
-    )
 
 
 def _finite(value: Any) -> Any:

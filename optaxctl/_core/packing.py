@@ -28,7 +28,9 @@ class Layout:
     fingerprint of its layout: a checkpoint of another controller, equal in size, is
     told apart by it. `calls` says how the controllers were made, by name, and `moves`
     which fields of a decision they move; these have no part in comparisons: states of
-    one layout fit together however they are set.
+    one layout fit together however they are set. So a program that JAX compiled for one
+    setting and runs again for another, as a jitted `observe`, notes the calls of the
+    first, until the next step of the optimizer notes its own.
     """
 
     __slots__ = (

@@ -22,7 +22,12 @@ Found = tuple[Any, dict[str, Any]]
 def save_aside(
     checkpoints: Checkpoints, name: str, step: int, tree: Any, notes: dict[str, Any]
 ) -> str:
-    """Saves in a directory of that name, waits for it, and returns where it is."""
+    """Saves in a directory of that name, waits for it, and returns where it is.
+
+    It is noted which checkpoint was the last one when it was saved.
+    """
+    checkpoints.wait()
+    notes = {**notes, "after": checkpoints.latest()}
     with Checkpoints(checkpoints.directory / name, keep=1) as place:
         place.discard(after=step - 1)  # a run that was killed has been here before
         place.save(step, tree, notes)
@@ -32,26 +37,50 @@ def save_aside(
 def newest(checkpoints: Checkpoints, template: Any) -> Found | None:
     """Returns what to go on from, if there is anything."""
     end = checkpoints.latest()
-    if (checkpoints.directory / INTERIM).exists():
-        with Checkpoints(checkpoints.directory / INTERIM, keep=1) as place:
-            step = place.latest()
-            if step is not None and (end is None or step > end):
-                try:
-                    return place.restore(template)
-                except ValueError as error:
-                    if end is None:
-                        raise
-                    warnings.warn(
-                        f"{error} The run goes on from step {end:,}.", stacklevel=4
-                    )
-    return None if end is None else checkpoints.restore(template)
+    found = _interim(checkpoints, template, end)
+    if found is not None or end is None:
+        return found
+    return checkpoints.restore(template)
+
+
+def _interim(checkpoints: Checkpoints, template: Any, end: int | None) -> Found | None:
+    """Returns what is kept apart, if it is sound, newer than `end`, and not rejected.
+
+    Rejected is what followed a checkpoint that somebody has discarded since then. It is
+    deleted, lest it be the newest once more when the run comes by that step again.
+    """
+    if not (checkpoints.directory / INTERIM).exists():
+        return None
+    with Checkpoints(checkpoints.directory / INTERIM, keep=1) as place:
+        step = place.latest()
+        if step is None or (end is not None and step <= end):
+            return None
+        try:
+            found = place.restore(template)
+        except ValueError as error:
+            if end is None:
+                raise
+            warnings.warn(f"{error} The run goes on from step {end:,}.", stacklevel=5)
+            return None
+        after = found[1]["after"]
+        if after is None or after in checkpoints.steps():
+            return found
+        place.discard(after=after)
+    begin = "starts anew" if end is None else f"goes on from step {end:,}"
+    warnings.warn(
+        f"The checkpoint of step {after:,} is gone, so what followed it, "
+        f"`{INTERIM}/{step}`, is deleted. The run {begin}.",
+        stacklevel=5,
+    )
+    return None
 
 
 def earlier(checkpoints: Checkpoints, template: Any, tries: int, before: int) -> Found:
     """Returns what to go back to: the newest, and an older one with every try.
 
-    The oldest one stays the last resort. Nothing is saved here between two tries, so
-    a run that is killed between them finds the same.
+    One that is damaged is passed over for an older one, and if there is none for a
+    newer one. Nothing is saved here between two tries, so a run that is killed between
+    them finds the same.
 
     Args:
       checkpoints: Where to look.
@@ -62,10 +91,17 @@ def earlier(checkpoints: Checkpoints, template: Any, tries: int, before: int) ->
         deleted, unless there is no other.
     """
     checkpoints.wait()
-    known = [step for step in checkpoints.steps() if step < before]
-    if known:
+    steps = checkpoints.steps()
+    known = [step for step in steps if step < before] or steps
+    wanted = max(len(known) - tries, 0) + 1
+    try:
+        found = checkpoints.restore(template, steps[:wanted])
+    except ValueError as error:
+        if not steps[wanted:]:
+            raise
+        warnings.warn(str(error), stacklevel=4)
+        found = checkpoints.restore(template, steps[wanted:])
+    checkpoints.tidy()  # lest the next try counts what was passed over
+    if found[1]["step"] < before:
         checkpoints.discard(after=before - 1)
-    steps = known or checkpoints.steps()
-    # Without a number, one that is damaged is passed over.
-    older = steps[-min(tries, len(steps))] if tries > 1 else None
-    return checkpoints.restore(template, older)
+    return found

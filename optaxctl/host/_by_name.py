@@ -1,14 +1,23 @@
 """Control state by name, so that a checkpoint outlives a change of controllers."""
 
 import base64
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from optaxctl._core.checks import closest
+from optaxctl._core.packing import Layout
+from optaxctl.host._changes import (
+    Changes,
+    Side,
+    applying,
+    check_applied,
+    check_known,
+    moved,
+)
+from optaxctl.host._fits import paired
 from optaxctl.views._state import ControlState
 
 Held = dict[str, dict[str, Any]]
@@ -18,24 +27,41 @@ Of each: its `values` by name, and the `calls` that made its controllers.
 """
 
 
-def held(tree: Any, path: str = "") -> Held:
+def held(tree: Any) -> Held:
     """Returns what every control state in a tree holds, by name.
 
     The arrays are fetched, which costs little: they are a few kilobytes. With several
     processes all must call this, and what they get is the same.
+
+    Raises:
+      ValueError: If two have the same path, since a key has a slash in it.
     """
     found: Held = {}
-    flat, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=_is_state)
-    for at, state in flat:
-        if _is_state(state):
-            where = _join(path, _spell(at))
-            arrays = _fetched(state.f32), _fetched(state.i32)
-            leaves = jax.tree.leaves(state.layout.unpack(*arrays))
-            names = [slot.name for slot in state.layout.slots]
-            values = dict(zip(names, map(_encoded, leaves), strict=True))
-            found[where] = {"values": values, "calls": dict(state.layout.calls)}
-            found |= held(_rest(state), where)
+    for where, state in _states(tree):
+        arrays = _fetched(state.f32), _fetched(state.i32)
+        leaves = jax.tree.leaves(state.layout.unpack(*arrays))
+        names = _names(state.layout)
+        values = dict(zip(names, map(_encoded, leaves), strict=True))
+        if where in found or len(values) < len(names):
+            twice = where if where in found else _twice(names)
+            raise ValueError(
+                f"Two things of the control state are at `{twice}`, since a key has a "
+                "slash in it. Give them names that differ without it."
+            )
+        found[where] = {"values": values, "calls": dict(state.layout.calls)}
     return found
+
+
+def placed(known: Held, template: Any) -> Held:
+    """Returns it by the paths that the controls have in a template.
+
+    They differ where a chain that a control is in grew or shrank.
+    """
+    found = paired([at for at, _ in _states(template)], known)
+    gone = known.keys() - found.values()
+    return {at: known[source] for at, source in found.items()} | {
+        at: state for at, state in known.items() if at in gone
+    }
 
 
 def without(tree: Any, known: Mapping[str, Any], path: str = "") -> Any:
@@ -53,26 +79,12 @@ def without(tree: Any, known: Mapping[str, Any], path: str = "") -> Any:
     return jax.tree_util.tree_map_with_path(visit, tree, is_leaf=_is_state)
 
 
-class Changes(NamedTuple):
-    """What a checkpoint and a template do not have in common, by name."""
-
-    new: list[str]
-    dropped: list[str]
-    made: list[str]
-
-    def __str__(self) -> str:
-        said = {"start at their initial values": self.new, "were dropped": self.dropped}
-        parts = [f"{', '.join(names)} {what}" for what, names in said.items() if names]
-        return "; ".join([*parts, *self.made])
-
-
 def joined(
     restored: Any,
     template: Any,
     known: Held,
     renamed: Mapping[str, str],
     changes: Changes,
-    path: str = "",
 ) -> Any:
     """Puts what controls held into the arrays of the template, by name.
 
@@ -80,46 +92,48 @@ def joined(
     both are noted in `changes`, and so is what is made by another call.
 
     Raises:
-      ValueError: If a name has another shape or dtype there, or a renamed controller
-        is not there.
+      ValueError: If a name has another shape or dtype there, if a controller is renamed
+        to one that is not here, or two are to one.
     """
+    layouts = {at: state.layout for at, state in _states(template) if at in known}
+    here = {at: Side(_names(layout), layout.calls) for at, layout in layouts.items()}
+    there = {at: _side(known[at]) for at in here}
+    found = {at: applying(renamed, there[at], here[at]) for at in here}
+    check_applied(renamed, found.values(), there.values(), here.values())
+    values = {}
+    for at, names in found.items():
+        where = at if len(here) > 1 else ""
+        changes.note(there[at].renamed(names), here[at], where)
+        values[at] = {moved(n, names): x for n, x in known[at]["values"].items()}
+    gone = [at for at in known if at not in here]
+    changes.dropped.extend(
+        f"the control of `{at}`" if at else "the control" for at in gone
+    )
+    return _joined(restored, template, values)
 
+
+def check_renamed(renamed: Mapping[str, str], known: Held) -> None:
+    """Refuses a mapping from controllers that no control state in a checkpoint has.
+
+    Raises:
+      ValueError: If there is one.
+    """
+    check_known(renamed, map(_side, known.values()))
+
+
+def _joined(restored: Any, template: Any, values: Held, path: str = "") -> Any:
     def visit(at: Any, state: Any, found: Any) -> Any:
-        if not _is_state(state) or (where := _join(path, _spell(at))) not in known:
+        if not _is_state(state) or (where := _join(path, _spell(at))) not in values:
             return found
-        values = known[where]["values"]
-        values = {_renamed(name, renamed): value for name, value in values.items()}
-        for old, call in known[where]["calls"].items():
-            name = renamed.get(old, old)
-            now = state.layout.calls.get(name, call)
-            if now != call:
-                which = f"`{name}`" if name else "the controller"
-                changes.made.append(f"{which} was {call} and is {now}")
-        rest = joined(found, _rest(state), known, renamed, changes, where)
-        return _filled(state, values, changes)._replace(**rest)
+        rest = _joined(found, _rest(state), values, where)
+        return _filled(state, values[where])._replace(**rest)
 
     return jax.tree_util.tree_map_with_path(
         visit, template, restored, is_leaf=_is_state
     )
 
 
-def check_renamed(renamed: Mapping[str, str], known: Held) -> None:
-    """Refuses a mapping from controllers that no control state in a checkpoint has."""
-    parts = [name.split("/") for state in known.values() for name in state["values"]]
-    old = {part[1] for part in parts if part[0] == "controller" and len(part) > 2}
-    for name in renamed:
-        if name not in old:
-            near = closest(name, old)
-            raise ValueError(
-                f"`renamed` names the controller `{name}`, and the checkpoint has "
-                f"{', '.join(sorted(old)) or 'none by name'}."
-                + (f" Did you mean `{near}`?" if near else "")
-            )
-
-
-def _filled(
-    state: ControlState, values: dict[str, Any], changes: Changes
-) -> ControlState:
+def _filled(state: ControlState, values: Mapping[str, Any]) -> ControlState:
     abstract = isinstance(state.f32, jax.ShapeDtypeStruct)
     f32, i32 = (
         np.zeros(x.shape, x.dtype) if abstract else np.array(_fetched(x))
@@ -135,9 +149,8 @@ def _filled(
                     f"`{slot.name}` is not in the checkpoint, and the template is "
                     "abstract, so it has no initial value. Restore into `tx.init(...)`."
                 )
-            changes.new.append(f"`{slot.name}`")
             continue
-        value = _decoded(values.pop(slot.name))
+        value = _decoded(values[slot.name])
         theirs = f"{value.dtype}{list(value.shape)}"
         ours = f"{slot.dtype}{[*lead, *slot.shape]}"
         if theirs != ours:
@@ -148,8 +161,29 @@ def _filled(
         array = f32 if slot.dtype == "float32" else i32
         end = slot.offset + int(np.prod(slot.shape))
         array[..., slot.offset : end] = value.reshape(*lead, end - slot.offset)
-    changes.dropped.extend(f"`{name}`" for name in values)
     return state._replace(f32=_like(f32, state.f32), i32=_like(i32, state.i32))
+
+
+def _states(tree: Any, path: str = "") -> Iterator[tuple[str, ControlState]]:
+    """Every control state by path, an outer one before those inside it."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=_is_state)
+    for at, state in flat:
+        if _is_state(state):
+            where = _join(path, _spell(at))
+            yield where, state
+            yield from _states(_rest(state), where)
+
+
+def _names(layout: Layout) -> list[str]:
+    return [slot.name for slot in layout.slots]
+
+
+def _side(state: Mapping[str, Any]) -> Side:
+    return Side(list(state["values"]), state["calls"])
+
+
+def _twice(names: list[str]) -> str:
+    return next(name for name in names if names.count(name) > 1)
 
 
 def _rest(state: ControlState) -> dict[str, Any]:
@@ -170,14 +204,6 @@ def _decoded(written: list[Any]) -> np.ndarray:
     little = np.dtype(dtype).newbyteorder("<")
     array = np.frombuffer(base64.b64decode(bits), little).reshape(shape)
     return array.astype(dtype)
-
-
-def _renamed(name: str, renamed: Mapping[str, str]) -> str:
-    head, _, rest = name.partition("/")
-    if head not in ("controller", "gauges"):
-        return name
-    controller, slash, rest = rest.partition("/")
-    return f"{head}/{renamed.get(controller, controller)}{slash}{rest}"
 
 
 def _fetched(array: Any) -> np.ndarray:

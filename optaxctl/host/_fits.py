@@ -1,6 +1,7 @@
 """How a checkpoint fits what it shall be restored into."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -20,11 +21,20 @@ def check_savable(tree: Any) -> None:
     """Refuses leaves for which Orbax would leave a half-written directory behind."""
     several = jax.process_count() > 1
     flat, _ = jax.tree_util.tree_flatten_with_path(tree)
-    if not flat or not flat[0][0]:
+    if flat and not flat[0][0]:
         raise ValueError(
-            "What is saved must be a tree with arrays in it, such as "
+            "What is saved must be a tree with arrays in it, not one array, such as "
             "{'params': params, 'opt_state': opt_state}."
         )
+    # Most trees have no such key, and a save waits for this.
+    keys = {getattr(key, "key", None) for path, _ in flat for key in path}
+    slashed = flat if any("/" in str(key) for key in keys) else []
+    for path, count in Counter(_spell(path) for path, _ in slashed).items():
+        if count > 1:
+            raise ValueError(
+                f"Two leaves are at `{path}`, since a key has a slash in it. Give them "
+                "names that differ without it."
+            )
     for path, leaf in flat:
         if not _is_array(leaf) or not np.size(leaf):
             what = "an empty array" if _is_array(leaf) else repr(leaf)
@@ -58,12 +68,24 @@ class Fit(NamedTuple):
         return "; ".join(filter(None, said))
 
 
+def paired(ours: Collection[str], theirs: Collection[str]) -> dict[str, str]:
+    """Returns the path there of every path here that has one.
+
+    It is the same, or where elements of a chain have got other numbers the one that is
+    the same but for numbers, if it is the only one on both sides.
+    """
+    found = {path: path for path in ours if path in theirs}
+    left = _unnumbered(path for path in ours if path not in found)
+    others = _unnumbered(path for path in theirs if path not in found)
+    for name, mine in left.items():
+        match = others.get(name, [])
+        if (len(mine), len(match)) == (1, 1):
+            found[mine[0]] = match[0]
+    return found
+
+
 def fit(template: Any, saved: Mapping[str, Any], where: str) -> Fit:
     """Finds the leaf of a checkpoint for every leaf of a template.
-
-    It is the one of the same path. Where a chain grew or shrank its elements have other
-    numbers, so of what is left one that has the same path but for numbers is taken too,
-    if it is the only one on both sides.
 
     Args:
       template: The tree to restore into.
@@ -75,13 +97,7 @@ def fit(template: Any, saved: Mapping[str, Any], where: str) -> Fit:
         or if nothing fits.
     """
     ours = leaves(template)
-    sources = {path: path for path in ours if path in saved}
-    left = _unnumbered(path for path in ours if path not in sources)
-    theirs = _unnumbered(path for path in saved if path not in sources)
-    for name, mine in left.items():
-        others = theirs.get(name, [])
-        if (len(mine), len(others)) == (1, 1):
-            sources[mine[0]] = others[0]
+    sources = paired(ours, saved)
     advice = (
         " Restore it with the model, optimizer and controllers that wrote it, or "
         "start anew in another directory."

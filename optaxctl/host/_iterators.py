@@ -6,6 +6,7 @@ An iterator is anything with `get_state` and `set_state`, as Grain's are. What
 
 import base64
 import json
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,6 +33,8 @@ def positions(data: Any) -> dict[str, Any]:
 def saved(directory: Any, data: Any, where: str) -> dict[str, Any]:
     """Returns the states that this process saved, by name, for `move`.
 
+    Warns if it saved some and `data` is None; none at all, as `{}`, is said on purpose.
+
     Args:
       directory: Where the item lies in the checkpoint.
       data: The iterators to move; None if there are none.
@@ -43,6 +46,12 @@ def saved(directory: Any, data: Any, where: str) -> dict[str, Any]:
         processes, or those of iterators with other names.
     """
     ours = _named(data)
+    if data is None and directory.exists():
+        warnings.warn(
+            f"{where} has the position of the data, which is not restored. Pass "
+            "`data=...` to go on there, or `data={}` to move them yourself.",
+            stacklevel=4,  # who called `Checkpoints.restore`
+        )
     if not ours:
         return {}
     if not directory.exists():
@@ -56,7 +65,7 @@ def saved(directory: Any, data: Any, where: str) -> dict[str, Any]:
         raise ValueError(
             f"{where} has the positions of data in {number} process"
             f"{'es' * (number != 1)}, and {jax.process_count()} read it. Each has its "
-            "own share of the data, so restore it with as many, or without `data=` and "
+            "own share of the data, so restore it with as many, or with `data={}` and "
             "move the iterators yourself."
         )
     theirs = json.loads(file.read_text())
@@ -69,9 +78,23 @@ def saved(directory: Any, data: Any, where: str) -> dict[str, Any]:
 
 
 def move(data: Any, states: Mapping[str, Any]) -> None:
-    """Moves the iterators to where they were."""
+    """Moves the iterators to where they were.
+
+    Raises:
+      ValueError: If one does not take its state.
+    """
+    done: list[str] = []
     for name, iterator in _named(data).items():
-        iterator.set_state(states[name])
+        try:
+            iterator.set_state(states[name])
+        except Exception as error:
+            raise ValueError(
+                f"{_spell(name)} could not be moved to where it was: "
+                f"{type(error).__name__}: {error}. "
+                + (f"Moved before it: {', '.join(done)}. " if done else "")
+                + "Build the data anew before it is used."
+            ) from error
+        done.append(_spell(name))
 
 
 def _file() -> str:
@@ -97,23 +120,30 @@ def _encoded(state: Any, name: str) -> dict[str, Any]:
         return {"base64": base64.b64encode(state).decode()}
     try:
         copy = json.loads(json.dumps(state))
-        kept = _paths(copy) == _paths(state)
     except (TypeError, ValueError) as error:
         raise TypeError(f"The state of {_spell(name)} is not JSON: {error}.") from error
-    if not kept:
+    if changed := _changed(state):
         raise TypeError(
-            f"The state of {_spell(name)} is not JSON, where every key is a string and "
-            "no tuple has names."
+            f"The state of {_spell(name)} is not JSON: it has {changed}. Return it as "
+            "JSON would, or as bytes."
         )
     return {"json": copy}
 
 
+def _changed(state: Any) -> str:
+    """What JSON would make something else of, in words."""
+    if isinstance(state, tuple):
+        return "a tuple, which would come back as a list"
+    inside = state if isinstance(state, list) else []
+    if isinstance(state, dict):
+        if odd := [key for key in state if not isinstance(key, str)]:
+            return f"the key {odd[0]!r}, which would come back as a string"
+        inside = state.values()
+    return next(filter(None, map(_changed, inside)), "")
+
+
 def _decoded(state: Mapping[str, Any]) -> Any:
     return base64.b64decode(state["base64"]) if "base64" in state else state["json"]
-
-
-def _paths(tree: Any) -> list[Any]:
-    return [path for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]]
 
 
 def _spell(name: str) -> str:

@@ -40,6 +40,7 @@ class Run:
       reading: Of the last look.
       answered: Rewinds that were asked for and have been answered.
       tries: Times it went back since the last healthy checkpoint.
+      alarmed: The critical alarms that were up in the last look.
       rewind: How it went back, until an `Epoch` tells.
       emergency: Where that was saved, until an `Epoch` tells.
     """
@@ -53,12 +54,15 @@ class Run:
     rates: tuple[float, float] | None = None
     answered: int = 0
     tries: int = 0
+    alarmed: tuple[str, ...] = ()
     rewind: Rewind | None = None
     emergency: str | None = None
 
     def __post_init__(self) -> None:
         self.reading: Reading = read(self.carry)
-        self._saved: int | None = None  # the step of what was saved last
+        # Step and batches of what was saved last: an interrupt after the last batch of
+        # an epoch is at the step of its end.
+        self._saved: tuple[int, int] | None = None
 
     def move(self, new: Carry | None) -> None:
         """Takes what a step returned: a new carry, or None if it changed this one."""
@@ -95,7 +99,8 @@ class Run:
                     "or let the step do it: `control(..., snapshots=octl.Snapshots())`."
                 )
             return
-        rises = rewinds or critical(self.reading) - critical(before)
+        up = critical(self.reading)
+        rises, self.alarmed = rewinds or up - set(self.alarmed), tuple(sorted(up))
         if rises and self.emergency is None:  # the first of an epoch says the most
             self.emergency = save_aside(
                 self.checkpoints,
@@ -118,7 +123,7 @@ class Run:
           batches: How many of the next epoch have been stepped through.
         """
         step = self.reading.step
-        if self.checkpoints is None or self._saved == step:
+        if self.checkpoints is None or self._saved == (step, batches):
             return
         rewound = record is not None and record.rewind is not None
         healthy = not batches and not rewound and is_healthy(self.carry, self.reading)
@@ -135,13 +140,17 @@ class Run:
             self.checkpoints.save(step, self._tree(), notes, metrics=metrics)
         else:
             save_aside(self.checkpoints, INTERIM, step, self._tree(), notes)
-        self._saved = step
+        self._saved = step, batches
+
+    def wait(self) -> None:
+        """Waits until what was saved is on the disk."""
+        if self.checkpoints is not None:
+            self.checkpoints.wait()
 
     def resume(self) -> dict[str, Any] | None:
         """Goes on from what was saved last, and returns its notes, if there is any."""
         if self.checkpoints is None:
             return None
-        self.checkpoints.tidy()
         found = newest(self.checkpoints, self._tree())
         if not found:
             return None
@@ -151,10 +160,10 @@ class Run:
         for name, value in _read_back(notes["run"]).items():
             setattr(self, name, value)
         self.reading = read(self.carry)
-        self._saved = self.reading.step
+        self._saved = self.reading.step, notes["batches"]
         if alarms := sorted(critical(self.reading)):
             warnings.warn(
-                f"The run goes on from step {self._saved:,}, where something was "
+                f"The run goes on from step {self.reading.step:,}, where something was "
                 f"wrong ({', '.join(alarms)}). To go on from its last healthy "
                 f"checkpoint instead, delete `{INTERIM}` in its directory.",
                 stacklevel=3,
@@ -184,7 +193,7 @@ class Run:
 
 
 _TOLD = ("number", "metrics", "seconds", "rewind", "emergency")
-_REMEMBERED = ("rates", "answered", "tries", "rewind", "emergency")
+_REMEMBERED = ("rates", "answered", "tries", "alarmed", "rewind", "emergency")
 
 
 def _noted(what: Any, names: tuple[str, ...]) -> dict[str, Any]:
@@ -198,6 +207,5 @@ def _read_back(noted: dict[str, Any]) -> dict[str, Any]:
     values = dict(noted)
     if told := values["rewind"]:
         values["rewind"] = Rewind(**{**told, "alarms": tuple(told["alarms"])})
-    if rates := values.get("rates"):
-        values["rates"] = tuple(rates)
-    return values
+    lists = {n: tuple(x) for n, x in values.items() if isinstance(x, list)}
+    return values | lists

@@ -6,7 +6,7 @@ from typing import Any
 
 from optaxctl.host import _iterators
 from optaxctl.host._about import About, from_json
-from optaxctl.host._by_name import Changes, check_renamed, joined, without
+from optaxctl.host._by_name import Changes, check_renamed, joined, placed, without
 from optaxctl.host._fits import filled, fit, leaves, target
 from optaxctl.views._read import read
 from optaxctl.views._state import states
@@ -35,8 +35,9 @@ def restored(
     where = f"The checkpoint of {step} in {place.parent}"
     places = _iterators.saved(place / DATA, data, where)
     about = _about(ocp, place / NOTES, where)
-    check_renamed(renamed, about.control)
-    ours = without(template, about.control)
+    control = placed(about.control, template)
+    check_renamed(renamed, control)
+    ours = without(template, control)
     state = place / STATE if (place / STATE).exists() else place / PLAIN
     reader = ocp.StandardCheckpointHandler()
     saved = reader.metadata(state).tree
@@ -44,14 +45,14 @@ def restored(
     asked = ocp.args.StandardRestore(target(saved, ours, found))
     tree = filled(ours, reader.restore(state, args=asked), found)
     changes = Changes([], [], [])
-    tree = joined(tree, template, about.control, renamed, changes)
+    tree = joined(tree, template, control, renamed, changes)
     said = [f"is of other controllers: {changes}"] if any(changes) else []
     said += [f"has other leaves: {found}"] if str(found) else []
     if said:
         warnings.warn(
             f"The checkpoint of {step} {'; and it '.join(said)}.", stacklevel=3
         )
-    if len(states(tree)) > len(about.control):
+    if len(states(tree)) > len(control):
         read(tree)  # refuses a state that other controllers packed
     _iterators.move(data, places)
     return tree, about.notes

@@ -136,7 +136,8 @@ class Checkpoints:
           OSError: If the disk does not take it, or did not take the one before.
           TypeError: If JSON cannot hold the notes, or `data` has no position that it
             can hold.
-          ValueError: If a leaf is no array or is empty, which Orbax cannot save, if
+          ValueError: If a leaf is no array or is empty, which Orbax cannot save, if a
+            key with a slash gives two control states one path, if
             there is a checkpoint of this step or a later one, if `metrics` is given and
             lacks the one that tells the best (without `metrics` it is not the best), or
             if the directory keeps the best by another one.
@@ -191,17 +192,20 @@ class Checkpoints:
           step: Which checkpoint, or some to choose from; by default all. Of several it
             is the newest that is not damaged.
           renamed: New names of controllers in `together`, by their names in the
-            checkpoint.
+            checkpoint. A single controller, one that is not in `together`, is called
+            "": `{"": "stop"}` makes it a part, and `{"stop": ""}` makes a part single.
           data: What was given to `save`, built anew. It is moved, in place, to where it
-            was, once everything else is restored.
+            was, once everything else is restored. If it is left out and there is
+            a position, a warning says so; `{}` is none on purpose.
 
         Raises:
           FileNotFoundError: If there is no such checkpoint.
           ValueError: If the checkpoint is damaged, and there is no other to choose, if
             a leaf has another shape or dtype, if nothing fits, if a control state that
-            was saved packed, by plain Orbax, is of other controllers, if a renamed
-            controller is not in the checkpoint, or if it has no position of `data`,
-            or those of another number of processes.
+            was saved packed, by plain Orbax, is of other controllers, if a
+            renamed controller is not in the checkpoint, its new name not in the
+            template, or two would get one name, if there is no position of `data`, or
+            those of another number of processes, or if an iterator does not take its.
         """
         self.wait()
         self._manager.reload()

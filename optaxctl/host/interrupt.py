@@ -40,7 +40,9 @@ class Interrupt:
     """Makes the first SIGTERM or SIGINT a wish to leave at the next step.
 
     Within the `with` block the first of these signals is noted and nothing else; from
-    then on Python does what it did before, so a second one ends the process at once.
+    then on Python does what it did before. A second SIGTERM ends the process at once. A
+    second SIGINT raises `KeyboardInterrupt` as ever, so what is left on its way is
+    closed: `Checkpoints` waits for the save under way. Each block begins anew.
 
     With several processes, a signal to any of them makes all leave at the same step.
     They agree by JAX's preemption service, which looks once a second, so the step comes
@@ -61,7 +63,7 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.name: str | None = None
-        """The signal that came to this process, or None."""
+        """The signal that came to this process in the last block, or None."""
         self._before: dict[signal.Signals, tuple[Any, Any]] = {}
         self._told = False
 
@@ -90,6 +92,7 @@ class Interrupt:
                 "`Interrupt` must be entered in the main thread, which alone receives "
                 "signals."
             )
+        self.name, self._told = None, False
         # JAX refuses `jax.distributed.initialize`, which would take SIGTERM, from here.
         jax.process_count()
         self._before = {s: (signal.getsignal(s), _native(s)) for s in SIGNALS}
@@ -98,8 +101,8 @@ class Interrupt:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.name is None:
-            for which, (_, native) in self._before.items():
+        for which, (_, native) in self._before.items():
+            if signal.getsignal(which) == self._noted:  # not one of somebody else
                 self._release(which)
                 _set_native(which, native)
 

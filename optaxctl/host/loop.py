@@ -1,6 +1,7 @@
 """A training loop to use, or to copy and change: a generator that owns no magic."""
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ import jax
 from optaxctl._core.checks import count, did_you_mean
 from optaxctl._core.keeping import keep_best
 from optaxctl._core.types import Mode
+from optaxctl.host._aside import INTERIM
 from optaxctl.host._epoch import Epoch
 from optaxctl.host._rewind import Rewind as Rewind
 from optaxctl.host._run import Carry, Run
@@ -49,8 +51,10 @@ def epochs(
     waited for there, at the end of an epoch, and with `checkpoints` every `look_every`
     steps in between.
 
-    If `checkpoints` holds one, the run goes on from it. It ends as it would have ended
-    uninterrupted, bit for bit, if `batches` depends on nothing but n.
+    If `checkpoints` holds one, the run goes on from it, and the epoch that it ends is
+    yielded again. It ends as it would have ended uninterrupted, bit for bit, if
+    `batches` depends on nothing but n. The epoch that ends the run is yielded once all
+    is on the disk.
 
     When the loop sees in one of these looks that a controller asked to rewind, in a
     `control` without snapshots, it goes back to the newest healthy checkpoint.
@@ -99,9 +103,10 @@ def epochs(
       Interrupted: A `SystemExit`, when `interrupt` is reached and all is saved.
       TypeError: If there is no `control` in the carry, or `evaluate` leaves out
         `monitor` or a metric that the controllers wait for.
-      ValueError: If there is an `interrupt` and nowhere to save, an epoch has no
-        batches, the checkpoint does not fit, or a controller asks to rewind and there
-        are neither snapshots nor `checkpoints`.
+      ValueError: If there is an `interrupt` and nowhere to save, the control state is
+        vmapped, an epoch has no batches, or fewer than when it was interrupted, the
+        checkpoint does not fit, or a controller asks to rewind and there are neither
+        snapshots nor `checkpoints`.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, optaxctl as octl
@@ -131,6 +136,7 @@ def epochs(
     count("loop.epochs", look_every=look_every, max_rewinds=max_rewinds)
     if interrupt is not None and checkpoints is None:
         raise ValueError("`loop.epochs(interrupt=...)` needs `checkpoints` to save in.")
+    _check_single(carry)
     best_of = params or _params
     keeper = keep_best(mode)
     keep = jax.jit(keeper.update)
@@ -157,6 +163,7 @@ def epochs(
         if interrupt is not None and interrupt.reached(next(clock)):
             run.reading = read(run.carry)
             run.save(record, batches=done)
+            run.wait()
             raise Interrupted(
                 f"{interrupt.name or 'A signal'} came; everything is saved at step "
                 f"{run.reading.step:,}, where the next run goes on."
@@ -173,8 +180,7 @@ def epochs(
         began = time.perf_counter()
         stream = iter(batches(n))
         if done:
-            for _ in range(done):
-                _first(stream, n)
+            _skip(stream, done, n)
         else:
             run.move(step(run.carry, _first(stream, n)))
             done = 1
@@ -216,7 +222,28 @@ def epochs(
 
     if record:
         run.save(record)
+        run.wait()
         yield record
+
+
+def _check_single(carry: Carry) -> None:
+    for state in states(carry):
+        if lanes := state.arrays()[0].shape[:-1]:
+            raise ValueError(
+                "`loop.epochs` trains one run, and the control state in `carry` is "
+                f"vmapped over {math.prod(lanes):,}. Train each in a loop of its own, "
+                "or all of them with `octl.population`."
+            )
+
+
+def _skip(stream: Iterator[Any], done: int, n: int) -> None:
+    found = sum(1 for _ in itertools.islice(stream, done))
+    if found < done:
+        raise ValueError(
+            f"`batches({n})` gave {found:,}, and the checkpoint is after {done:,}. Go "
+            "on with the batches that the run was interrupted in, or delete "
+            f"`{INTERIM}` in the directory of `checkpoints`."
+        )
 
 
 def _first(stream: Iterator[Any], n: int) -> Any:

@@ -1,9 +1,9 @@
-"""What a checkpoint costs over Orbax alone: `python -m tests.bench.checkpoint [--json]`.
+"""What a checkpoint costs: `python -m tests.bench.checkpoint [--json]`.
 
-The same run, parameters and AdamW under `octl.supervise` and two controllers more, is saved by
-`octl.checkpoint.Checkpoints` and by a plain `CheckpointManager` of Orbax, which writes
-the control state as its two packed arrays. Blocking is the time until `save` returns,
-complete the time until everything is on the disk.
+The same run, parameters and AdamW under `octl.supervise` and two controllers more, is
+saved by `octl.checkpoint.Checkpoints` and by a plain `CheckpointManager` of Orbax,
+which writes the control state as its two packed arrays. Blocking is the time until
+`save` returns, complete the time until everything is on the disk.
 """
 
 import argparse
@@ -45,7 +45,10 @@ class Plain:
         self.manager.save(step, args=ocp.args.Composite(**args))
 
     def restore(self, tree: Any) -> Any:
-        args = {"state": ocp.args.StandardRestore(tree), "notes": ocp.args.JsonRestore()}
+        args = {
+            "state": ocp.args.StandardRestore(tree),
+            "notes": ocp.args.JsonRestore(),
+        }
         found = self.manager.restore(
             self.manager.latest_step(), args=ocp.args.Composite(**args)
         )

@@ -3,7 +3,7 @@
 import json
 import random
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ class Whole:
     training: Training
     directory: Path
     end: End
+    disk: "Whole | None" = None
+    """The same where the loop goes back to checkpoints, in place of the steps."""
 
     def differences(self, directory: Path, end: End) -> list[str]:
         """Returns what of another run is not bit for bit as it is here."""
@@ -29,10 +31,17 @@ class Whole:
         there = {**end.report, "record": _record(directory)}
         return [name for name in here if here[name] != there[name]]
 
-    def leftovers(self, directory: Path) -> list[str]:
-        """Returns what lies beside the checkpoints that should be kept."""
-        kept, found = map(checkpoints, (self.directory, directory))
-        return sorted(set(found) - set(kept))
+    def leftovers(self, directory: Path, end: End) -> list[str]:
+        """Returns the checkpoints that should not be there, or should and are not.
+
+        Where the training was done already a save was cut off at its very end, and no
+        save came after it that would have deleted the one too many.
+        """
+        kept, found = (set(checkpoints(d)) for d in (self.directory, directory))
+        if end.done and end.report["resumed"] == rows(self.directory)[-1]["epoch"]:
+            oldest = min(map(int, kept))
+            found -= {n for n in found if n.isdigit() and int(n) < oldest}
+        return sorted(found ^ kept)
 
 
 def whole(directory: Path) -> Whole:
@@ -44,10 +53,17 @@ def whole(directory: Path) -> Whole:
     images, labels = (images / 16).astype(np.float32), labels.astype(np.int32)
     np.savez(digits, images=images, labels=labels)
     training = Training(digits, directory / "cache")
-    end = training.run(directory / "whole")
+    disk = _whole(replace(training, options=("--disk",)), directory / "whole-disk")
+    if not any(row["rewind"] for row in rows(disk.directory)):
+        raise RuntimeError("The training never goes back to a checkpoint.")
+    return replace(_whole(training, directory / "whole"), disk=disk)
+
+
+def _whole(training: Training, directory: Path) -> Whole:
+    end = training.run(directory)
     if not end.done:
         raise RuntimeError(f"The training fails by itself:\n{end.errors}")
-    return Whole(training, directory / "whole", end)
+    return Whole(training, directory, end)
 
 
 KINDS = ("event", "clock", "SIGTERM")
@@ -68,8 +84,10 @@ class Round:
 def killed(run: Whole, at: Path, seed: int, number: int) -> Round:
     """Kills a run one to three times, by what it does to files or by the clock.
 
-    Or tells it to leave, by SIGTERM, which may come in a save as well.
+    Or tells it to leave, by SIGTERM, which may come in a save as well. Every other run
+    is one that goes back to checkpoints.
     """
+    run = run.disk if run.disk and number % 2 else run
     rng = random.Random(f"{seed}/{number}")
     directory = at / f"round-{number}"
     kills: list[dict[str, Any]] = []
@@ -95,7 +113,7 @@ def killed(run: Whole, at: Path, seed: int, number: int) -> Round:
         number,
         kills,
         run.differences(directory, end),
-        run.leftovers(directory),
+        run.leftovers(directory, end),
         lost=len(set(wanted) - set(found)),
         doubled=len(found) - len(set(found)),
     )

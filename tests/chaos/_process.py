@@ -56,6 +56,7 @@ class Training:
 
     digits: Path
     cache: Path
+    options: tuple[str, ...] = ()
 
     def run(self, directory: Path, *options: str) -> End:
         """Runs it to its end."""
@@ -83,7 +84,7 @@ class Training:
     ) -> End:
         command = [sys.executable, "-m", "tests.chaos._training"]
         with subprocess.Popen(
-            [*command, str(directory), str(self.digits), *options],
+            [*command, str(directory), str(self.digits), *self.options, *options],
             cwd=ROOT,
             env=self._environment(fill_cache),
             stdout=subprocess.PIPE,

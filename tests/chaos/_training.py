@@ -29,6 +29,7 @@ import optaxctl as octl
 EPOCHS = 14
 BATCH = 64
 STEPS = 12  # per epoch
+LOOK = 5  # steps from one look of the loop to the next
 BROKEN = {(1, 4): np.nan, **{(2, n): 1e3 for n in range(3, 10)}}
 """Factors of the images of a batch: the guard refuses one, the others lead to a rewind.
 """
@@ -48,7 +49,8 @@ class State(octl.linen.TrainState):
     key: Any  # of the dropout
 
 
-def control() -> octl.Control:
+def control(*, disk: bool = False) -> octl.Control:
+    """Returns what trains; with `disk` it is the loop that goes back."""
     controller = octl.together(
         guard=octl.guard(),
         clip=octl.clip.auto(),
@@ -61,16 +63,19 @@ def control() -> octl.Control:
         octl.inject(optax.adamw, learning_rate=0.05),
         controller,
         observed=("val_loss",),
-        snapshots=octl.Snapshots(every=4),
+        snapshots=None if disk else octl.Snapshots(every=4),
     )
 
 
-def start() -> State:
+def start(*, disk: bool = False) -> State:
     """Returns the state before the first step."""
     model = Classifier()
     params = model.init(jax.random.key(0), np.zeros((1, 64), np.float32), train=False)
     return State.create(
-        apply_fn=model.apply, params=params, tx=control(), key=jax.random.key(1)
+        apply_fn=model.apply,
+        params=params,
+        tx=control(disk=disk),
+        key=jax.random.key(1),
     )
 
 
@@ -112,6 +117,7 @@ def row(epoch: Any) -> dict[str, Any]:
         "lr_range": epoch.lr_range,
         "refused": told.refused,
         "rewinds": told.rewinds,
+        "rewind": epoch.rewind and [epoch.rewind.step, epoch.rewind.to],
         "clipped": told.clipped,
         "alarms": told.alarms_so_far,
         "gauges": told.gauges,
@@ -156,6 +162,7 @@ def train(
             evaluate=lambda state: measure(state, *val),
             max_epochs=epochs,
             checkpoints=checkpoints,
+            look_every=LOOK,
             interrupt=interrupt,
         )
         record = directory / "record.jsonl"
@@ -207,6 +214,7 @@ def main() -> int:
     parser.add_argument("directory", type=Path)
     parser.add_argument("digits", type=Path, help="an .npz of images and labels")
     parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--disk", action="store_true", help="rewind from checkpoints")
     parser.add_argument("--die-at", type=int, help="of its file events, counted from 1")
     parser.add_argument("--full-after", type=int, help="the epoch that fills the disk")
     options = parser.parse_args()
@@ -214,13 +222,17 @@ def main() -> int:
     events = watched(options.directory, options.die_at)
     with octl.interrupt.Interrupt() as interrupt:
         print("ready", flush=True)
-        run = start(), options.directory, options.digits, options.epochs, interrupt
+        begin = start(disk=options.disk)
+        run = begin, options.directory, options.digits, options.epochs, interrupt
         told = []
         for epoch in train(*run):
             told.append(epoch)
             if epoch.number == options.full_after:
                 # Python ignores SIGXFSZ, so that writing more is an error, no death.
                 resource.setrlimit(resource.RLIMIT_FSIZE, (FULL, FULL))
+    if len(told) == 1:  # It was done, so it has saved nothing, which would tidy.
+        with octl.checkpoint.Checkpoints(options.directory / "checkpoints") as left:
+            left.tidy()
     # A run that is done tells its end again, as it lies on the disk.
     (again,) = train(*run)
     report = {

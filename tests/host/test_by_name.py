@@ -44,9 +44,9 @@ def test_a_controller_more_starts_anew_and_the_others_go_on(tmp_path: Any) -> No
     with pytest.warns(UserWarning, match=r"step 5 is of other controllers: ") as said:
         found = restored(tmp_path, saved, fresh(grown))
     assert len(said) == 1
-    text = str(said[0].message)
-    assert "`controller/rate/gains`" in text
-    assert "controller/stop/stale" not in text
+    assert str(said[0].message).endswith(
+        ": `clip`, `rate` are new and start at their beginning."
+    )
     reading = octl.read(found)
     assert reading.gauges["stop/stale"] == 4
     assert reading.gauges["rate/patience_left"] == 2
@@ -58,7 +58,7 @@ def test_a_controller_more_starts_anew_and_the_others_go_on(tmp_path: Any) -> No
 
 def test_a_controller_less_is_dropped_and_said(tmp_path: Any) -> None:
     saved = trained(octl.together(rate=PLATEAU, stop=STALE))
-    with pytest.warns(UserWarning, match=r"`controller/rate/gains`, .* were dropped"):
+    with pytest.warns(UserWarning, match=r"s: `rate` is gone and was dropped\.$"):
         found = restored(tmp_path, saved, fresh(octl.together(stop=STALE)))
     assert octl.read(found).gauges["stop/stale"] == 4
 

@@ -1,6 +1,7 @@
 """What is restored is what was saved, bit for bit, or an error that names the path."""
 
 import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -124,13 +125,14 @@ def test_a_chain_that_grew_keeps_its_moments(tmp_path):
     grads = jax.tree.map(lambda x: 0.5 * x, params)
     adam = optax.adam(0.1)
     grown = optax.chain(optax.clip(1.0), optax.ema(0.9), adam)
-    state = adam.update(grads, adam.init(params))[1]
+    state: Any = adam.update(grads, adam.init(params))[1]
     with octl.checkpoint.Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(5, {"opt": state})
         with pytest.warns(UserWarning, match="`opt/2/0/mu/b` is `opt/0/mu/b` there"):
             (found,) = checkpoints.restore({"opt": grown.init(params)})[0].values()
     assert_same_bits((found[2][0].mu, found[2][0].nu), (state[0].mu, state[0].nu))
-    assert_same_bits(found[1], grown.init(params)[1])
+    initial: Any = grown.init(params)
+    assert_same_bits(found[1], initial[1])
 
 
 def test_plain_orbax_is_read_too(tmp_path):

@@ -31,13 +31,20 @@ def step(carry: Any, x: Any) -> Any:
     return octl.apply_gradients(TX, grads, state, w, value=loss)
 
 
-def epochs(directory: Any, interrupt: Any, at: int | None = None) -> list[Any]:
+def steps(directory: Any) -> list[int]:
+    with octl.checkpoint.Checkpoints(directory) as checkpoints:
+        return checkpoints.steps()
+
+
+def epochs(
+    directory: Any, interrupt: Any, at: int | None = None, length: int = 4
+) -> list[Any]:
     """Trains 3 epochs of 4 batches; a signal comes before batch `at` of them all."""
     count = 0
 
     def batches(n: int) -> Any:
         nonlocal count
-        for row in np.random.default_rng(n).normal(size=(4, 3)).astype(np.float32):
+        for row in np.random.default_rng(n).normal(size=(length, 3)).astype("f4"):
             if count == at:
                 os.kill(os.getpid(), signal.SIGTERM)
             count += 1
@@ -76,6 +83,35 @@ def test_a_run_that_was_interrupted_ends_as_if_it_had_not_been(
     assert_same_bits(rest[-1].carry, whole[-1].carry)
     assert_same_bits(rest[-1].best_params, whole[-1].best_params)
     assert rest[-1] == whole[-1]
+    assert steps(tmp_path / "cut") == steps(tmp_path / "whole")
+
+
+def test_what_followed_a_checkpoint_that_is_discarded_is_not_gone_on_from(
+    tmp_path: Any,
+) -> None:
+    with (
+        octl.interrupt.Interrupt() as interrupt,
+        pytest.raises(octl.interrupt.Interrupted, match="saved at step 10"),
+    ):
+        epochs(tmp_path, interrupt, 9)
+    with octl.checkpoint.Checkpoints(tmp_path) as checkpoints:
+        checkpoints.discard(after=4)
+    with pytest.warns(
+        UserWarning, match=r"8 is gone.*`interim/10`, is del.* from step 4\."
+    ):
+        rest = epochs(tmp_path, None)
+    assert ([r.number for r in rest], steps(tmp_path / "interim")) == ([1, 2, 3], [])
+
+
+def test_fewer_batches_than_when_it_was_interrupted_are_refused(tmp_path: Any) -> None:
+    with (
+        octl.interrupt.Interrupt() as interrupt,
+        pytest.raises(octl.interrupt.Interrupted),
+    ):
+        epochs(tmp_path, interrupt, 6)
+    said = r"`batches\(1\)` gave 2, and the checkpoint is after 3\."
+    with pytest.raises(ValueError, match=said):
+        epochs(tmp_path, None, length=2)
 
 
 def test_the_second_signal_is_what_it_was_before() -> None:
@@ -87,6 +123,19 @@ def test_the_second_signal_is_what_it_was_before() -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert [signal.getsignal(s) for s in octl.interrupt.SIGNALS] == before
+    with interrupt:
+        assert (interrupt.reached(1), interrupt.name) == (False, None)
+    assert [signal.getsignal(s) for s in octl.interrupt.SIGNALS] == before
+
+
+def test_a_handler_that_is_not_its_own_is_left_alone() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with octl.interrupt.Interrupt():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 PROGRAM = """

@@ -117,13 +117,19 @@ def test_other_names_and_checkpoints_without_a_position_are_refused(
                 checkpoints.restore(TREE, data=data)
         with pytest.raises(ValueError, match=r"step 1 .* has no position of the data"):
             checkpoints.restore(TREE, 1, data=own())
-        assert checkpoints.restore(TREE)[0] == TREE  # none asked for, none moved
+        with pytest.warns(UserWarning, match="is not restored. Pass `data=...`") as it:
+            assert checkpoints.restore(TREE)[0] == TREE  # none asked for, none moved
+        assert (len(it), it[0].filename) == (1, __file__)
+        assert checkpoints.restore(TREE, data={})[0] == TREE  # on purpose
+        assert checkpoints.restore(TREE, 1)[0] == TREE
 
 
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ({0: 1}, "every key is a string"),
+        ({0: 1}, "the key 0, which would come back as a string"),
+        ((3, [1, 2]), "a tuple, which would come back as a list"),
+        ({"a": [{"b": ()}]}, "a tuple, which"),
         ({"n": np.int64(1)}, "int64 is not JSON serializable"),
         ({"n": {1}}, "set is not JSON serializable"),
     ],
@@ -135,6 +141,23 @@ def test_a_state_that_json_would_change_is_refused_before_anything_is_written(
         with pytest.raises(TypeError, match=rf"state of `data` is not JSON.*{message}"):
             checkpoints.save(1, TREE, data=Counter(lambda _: state))
         assert checkpoints.latest() is None
+
+
+def test_an_iterator_that_does_not_take_its_state_is_named(tmp_path: Path) -> None:
+    class Stubborn(Counter):
+        def set_state(self, state: Any) -> None:
+            raise OSError(f"no shard {state}")
+
+    with octl.checkpoint.Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, TREE, data={"a": own(), "b": own(), "c": own()})
+        data = {"a": own(), "b": Stubborn(), "c": own()}
+        with pytest.raises(ValueError, match=r"`data\[\"b\"\]` could not") as said:
+            checkpoints.restore(TREE, data=data)
+    assert isinstance(said.value.__cause__, OSError)
+    assert str(said.value).endswith(
+        "OSError: no shard {'next': 0}. Moved before it: `data[\"a\"]`. Build the data "
+        "anew before it is used."
+    )
 
 
 def test_every_process_has_its_own_position_and_their_number_is_checked(

@@ -257,7 +257,7 @@ def test_controllers_of_the_same_name_go_on_beside_new_ones(tmp_path):
 
     stopper = octl.stop.patience(3)
     run(stop=stopper)
-    with pytest.warns(UserWarning, match="`controller/clip/.* start at their initial"):
+    with pytest.warns(UserWarning, match="`clip` is new and starts at its beginning"):
         (last,) = run(clip=octl.clip.quantile(), stop=stopper)
     assert (last.step, last.reading.gauges["stop/stale"]) == (3 * STEPS, 1)
 

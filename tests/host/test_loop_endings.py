@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import optaxctl as octl
-from tests.host.test_loop import STEPS, leaves, told
+from tests.host.test_loop import STEPS, leaves, pytree, told
 
 
 def test_a_stop_inside_an_epoch_resumes_to_the_same_end(tmp_path):
@@ -84,6 +84,45 @@ def test_patience_with_another_signal_is_not_told_as_that_with_the_monitor(other
         max_epochs=9,
     )
     assert last.reason.startswith("The monitored signal stopped improving. Stopping")
+
+
+def test_the_epoch_that_ends_the_run_is_told_when_it_is_saved(tmp_path):
+    """And half a save, which a live process may be at, stays until the first save."""
+    log, half = [], tmp_path / "99.orbax-checkpoint-tmp"
+    half.mkdir()
+
+    class Logged(octl.checkpoint.Checkpoints):
+        def save(self, *arguments, **options):
+            super().save(*arguments, **options)
+            log.append("save")
+
+        def wait(self):
+            super().wait()
+            log.append("wait")
+
+    def batches(n):
+        log.append(half.exists())
+        return range(STEPS)
+
+    run = pytree()
+    with Logged(tmp_path) as checkpoints:
+        epochs = octl.loop.epochs(
+            **{**run, "batches": lambda n: batches(n) and run["batches"](n)},
+            evaluate=told(2.0),
+            max_epochs=2,
+            checkpoints=checkpoints,
+        )
+        log.extend(epoch.number for epoch in epochs)
+    assert [x for x in log if x != "wait"] == [True, "save", False, 1, "save", 2]
+    assert log[log.index(2) - 1] == "wait"
+
+
+def test_many_runs_in_one_carry_are_refused():
+    tx = octl.control(optax.sgd(0.1), octl.guard())
+    carry = jnp.zeros((3, 2)), jax.vmap(tx.init)(jnp.zeros((3, 2)))
+    run = {**pytree(), "carry": carry}
+    with pytest.raises(ValueError, match=r"one run, and the .* is vmapped over 3"):
+        next(octl.loop.epochs(**run, evaluate=told(1.0), max_epochs=1))
 
 
 def test_the_best_of_a_train_state_are_its_params():

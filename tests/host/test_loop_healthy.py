@@ -9,7 +9,7 @@ import pytest
 
 import optaxctl as octl
 from tests.host.test_loop import leaves
-from tests.host.test_loop_rewind import STEPS, batches, error, found, train
+from tests.host.test_loop_rewind import STEPS, Leave, batches, error, found, train
 
 spike = octl.watch.excess(10.0)
 
@@ -81,7 +81,15 @@ def test_what_is_sick_is_kept_apart_and_gone_on_from_with_a_warning(
     with pytest.raises(MemoryError):
         list(train(tmp_path, batches=lambda n: broken(n, dies=True), **options))
     assert (found(tmp_path), found(tmp_path / "interim")) == ([40], [80])
+    cut = tmp_path / "cut"
+    with pytest.raises(octl.interrupt.Interrupted):  # risen, and not yet looked at
+        list(train(cut, batches=broken, interrupt=Leave(64), **options))
+    with pytest.warns(UserWarning, match="goes on from step 64, where"):
+        second, third = train(cut, batches=broken, **options)
+    assert (second.emergency, third.emergency) == (f"{cut}/emergency/65", None)
     said = r"goes on from step 80, where something was wrong \(divergence\).*delete"
     with pytest.warns(UserWarning, match=said):
         rest = list(train(tmp_path, batches=broken, **options))
     assert (rest, leaves(rest[-1].carry)) == (whole[1:], leaves(whole[-1].carry))
+    # It is no news where the run goes on.
+    assert [r.emergency for r in rest] == [f"{tmp_path}/emergency/65", None]

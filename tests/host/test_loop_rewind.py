@@ -12,6 +12,7 @@ import pytest
 from flax import nnx
 
 import optaxctl as octl
+from optaxctl.host._aside import earlier
 from tests.host.test_loop import leaves
 
 STEPS = 40  # per epoch
@@ -144,9 +145,11 @@ class Leave(octl.interrupt.Interrupt):
 
 
 def test_a_run_cut_up_around_a_rewind_is_the_same_run(tmp_path: Any) -> None:
-    """Interrupted long before, before the loop sees it, and after it; and killed."""
+    """Interrupted long before it, at the very end of the epoch that it goes back to,
+    before the loop sees it, and after it; and killed.
+    """
     *_, whole = told = list(train(tmp_path / "whole"))
-    for steps, end in ((60, 40), (93, 80), (105, 80)):
+    for steps, end in ((60, 40), (80, 40), (93, 80), (105, 80)):
         directory = tmp_path / str(steps)
         with pytest.raises(octl.interrupt.Interrupted, match=f"saved at step {steps}"):
             list(train(directory, interrupt=Leave(steps)))
@@ -154,6 +157,7 @@ def test_a_run_cut_up_around_a_rewind_is_the_same_run(tmp_path: Any) -> None:
         rest = list(train(directory))
         assert rest == told[-len(rest) :]
         assert leaves(rest[-1].carry) == leaves(whole.carry)
+        assert found(directory) == found(tmp_path / "whole")
     assert list(train(directory, step=None)) == [whole]
 
     def killed(epoch: int) -> Any:
@@ -206,6 +210,30 @@ def test_what_the_controllers_reject_once_it_is_evaluated_is_not_gone_back_to(
     )
     assert [r.rewind and r.rewind.to for r in records] == [None, None, 80, None]
     assert found(tmp_path) == [80, 160]
+
+
+@pytest.mark.parametrize(
+    ("damaged", "tries", "before", "to", "left"),
+    [
+        ([20], 1, 30, 10, [10]),
+        ([10, 20], 1, 30, 30, [10, 20, 30]),
+        ([20], 2, 40, 10, [10, 30]),
+        ([10], 3, 40, 30, [10, 20, 30]),
+        ([30], 1, 40, 20, [10, 20]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*damaged", "ignore:.*no sound checkpoint")
+def test_damage_on_the_way_back_costs_nothing_that_is_sound(
+    damaged: Any, tries: int, before: int, to: int, left: Any, tmp_path: Any
+) -> None:
+    with octl.checkpoint.Checkpoints(tmp_path, keep=3) as checkpoints:
+        for step in (10, 20, 30):
+            checkpoints.save(step, {"w": jnp.full(2, step)}, {"step": step})
+        checkpoints.wait()
+        for step in damaged:
+            (tmp_path / str(step) / "state" / "manifest.ocdbt").write_bytes(b"")
+        tree, _ = earlier(checkpoints, {"w": jnp.zeros(2, int)}, tries, before)
+        assert (tree["w"][0], checkpoints.steps()) == (to, left)
 
 
 def test_it_gives_up_with_a_report_in_the_last_healthy_state(tmp_path: Any) -> None:

@@ -25,6 +25,19 @@ def test_draws_the_value_at_every_step(schedule: Any) -> None:
     np.testing.assert_array_equal(values, [schedule(jnp.int32(n)) for n in range(11)])
 
 
+def test_draws_several_by_their_names() -> None:
+    several = {"half": optax.constant_schedule(0.5), "ours": octl.schedules.cosine(7)}
+    axes: Any = octl.report.schedule(several, 10).axes[0]
+    lines = {line.get_label(): line for line in axes.get_lines()}
+    assert lines.keys() == several.keys()
+    assert len({line.get_color() for line in lines.values()}) == 2
+    for name, line in lines.items():
+        _, values = drawn(several[name], 10)
+        np.testing.assert_array_equal(line.get_ydata(), values)
+    with pytest.raises(ValueError, match=r"^`report.schedule\(schedule=...\)` must be"):
+        octl.report.schedule({}, 10)
+
+
 def test_draws_steps_from_end_to_end_of_the_longest_run() -> None:
     last = 2**31 - 1
     steps, values = drawn(octl.schedules.linear(last), last)

@@ -1,0 +1,117 @@
+"""What a configuration says, and what it builds."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from optaxctl.host.config._sections import Settings, plain
+from optaxctl.host.config._yaml import dump
+
+if TYPE_CHECKING:
+    from optaxctl.views._control import Control
+
+
+@dataclass(frozen=True)
+class Config(Settings):
+    r"""What a configuration says, checked; its methods build what it describes.
+
+    Every section is a frozen dataclass with the arguments of its factory, or None where
+    it is off or not there: `config.lr.updates`, `config.training.monitor`.
+
+    Example:
+      >>> import optax, optaxctl as octl
+      >>> config = octl.config.parse("learning_rate: 1e-3\nlr: {type: plateau}")
+      >>> config.lr.updates
+      10
+      >>> config.controller()
+      together(guard=guard(), lr=lr.plateau())
+      >>> tx = config.build(optax.adamw)
+    """
+
+    def build(self, inner: Any) -> "Control":
+        """Returns an optimizer under the control that is described.
+
+        Raises:
+          ConfigError: With every value that no factory takes.
+        """
+        return _builder(self).control(inner)
+
+    def controller(self) -> Any:
+        """Returns all controllers in one, each under the name of its section.
+
+        Raises:
+          ConfigError: With every value that no factory takes.
+        """
+        builder = _builder(self)
+        made = builder.controller()
+        builder.done()
+        return made
+
+    def rate(self) -> Any:
+        """Returns the learning rate, as a number or a schedule, or None.
+
+        Raises:
+          ConfigError: With every value that no schedule takes.
+        """
+        builder = _builder(self)
+        made = builder.rate()
+        builder.done()
+        return made
+
+    def check(self) -> None:
+        """Builds all but the optimizer, to find values that no factory takes.
+
+        Raises:
+          ConfigError: With every one of them.
+        """
+        builder = _builder(self)
+        for name in ("snapshots", "recording"):
+            builder.section(name)
+        builder.controller()
+        builder.rate()
+        builder.done()
+
+    def loop(self) -> dict[str, Any]:
+        """Returns what `training` says, as arguments of `octl.loop.epochs`."""
+        return {} if self.training is None else self.training.given()
+
+    def checkpoints(self) -> AbstractContextManager[Any]:
+        """Returns the `Checkpoints` that are described, or a context of None."""
+        if self.checkpointing is None:
+            return nullcontext()
+        builder = _builder(self)
+        made = builder.section("checkpointing")
+        builder.done()
+        return made
+
+    def history(self, **more: Any) -> AbstractContextManager[Any]:
+        """Returns the `History` that is described, or a context of None.
+
+        It gets this configuration, and `more`, such as `resume=` and `sinks=`.
+
+        Raises:
+          UnknownRun: If there is no run `resume`.
+        """
+        recording, training = self.recording, self.training
+        if recording is None:
+            return nullcontext()
+        from optaxctl.host.history import History
+
+        said = {"name": recording.name, "config": self.as_dict()}
+        if training is not None:
+            said["modes"] = {training.monitor: training.mode}
+        return History(recording.directory, **said | more)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain values: what is not at its default, presets spelt out."""
+        return plain(self)
+
+    def as_yaml(self) -> str:
+        """Returns them as YAML, which `parse` reads as an equal `Config`."""
+        return dump(plain(self))
+
+
+def _builder(settings: Settings) -> Any:
+    from optaxctl.host.config._build import Builder
+
+    return Builder(settings)
