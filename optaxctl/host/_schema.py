@@ -20,8 +20,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY(run, step)) WITHOUT ROWID""",
         """CREATE TABLE events(
             id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER, step INTEGER, time REAL,
-            actor TEXT, kind TEXT, severity TEXT, old REAL, new REAL, reason TEXT, evidence TEXT,
-            outcome TEXT)""",
+            actor TEXT, kind TEXT, severity TEXT, old REAL, new REAL, reason TEXT,
+            evidence TEXT, outcome TEXT)""",
         "CREATE UNIQUE INDEX events_once ON events(run, step, time, actor, kind)",
         """CREATE TABLE evaluations(
             run INTEGER, step INTEGER, time REAL, name TEXT, value REAL,
