@@ -22,7 +22,7 @@ for name, use in uses.items():
         use()
     except ModuleNotFoundError as error:
         missing[name] = str(error)
-assert missing.keys() == {"checkpoint", "linen"}, missing
+assert missing.keys() == {"checkpoint", "linen", "nnx"}, missing
 for sentence in missing.values():
     assert 'pip install "optaxctl[' in sentence, sentence
     assert "\n" not in sentence, sentence
