@@ -11,11 +11,10 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8 " + os.envir
     "XLA_FLAGS", ""
 )
 # Nearly all the time of the tests is XLA compiling: with the oldest jax by its older,
-# quicker emitters and without LLVM's passes, and with any other as it does for users.
+# quicker emitters, and with any other as it does for users.
 if version("jaxlib").startswith("0.10."):
     os.environ["XLA_FLAGS"] = (
-        "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0 "
-        + os.environ["XLA_FLAGS"]
+        "--xla_cpu_use_fusion_emitters=false " + os.environ["XLA_FLAGS"]
     )
 # What was compiled in this run is not compiled again, in none of its processes.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp()
