@@ -1,7 +1,6 @@
 """A small problem and jitted steps on it, shared by the tests of the views."""
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import jax
@@ -18,17 +17,8 @@ PARAMS = {
 }
 
 
-def gradients(index: int, like: Any = None) -> Any:
-    """Returns the gradients of step `index`, of norm about 4, of PARAMS or others."""
-    return _gradients(index) if like is None else _drawn(index, like)
-
-
-@cache
-def _gradients(index: int) -> Any:
-    return _drawn(index, PARAMS)
-
-
-def _drawn(index: int, like: Any) -> Any:
+def gradients(index: int, like: Any = PARAMS) -> Any:
+    """Returns the gradients of step `index`, of norm about 4."""
     key = jax.random.fold_in(jax.random.key(0), index)
     return jax.tree.map(lambda p: jax.random.normal(key, p.shape, p.dtype), like)
 
