@@ -1,28 +1,40 @@
-"""Writes images/report-*.png: the report of real runs, as a browser shows it.
+"""Writes images/*.png: reports and commands on real runs, as people see them.
 
-Run `python docs/screenshots.py` after changing the page, and look at the pictures. It
-needs scikit-learn, for handwritten digits, and Chromium.
+Run `python docs/screenshots.py` after changing one, and look at the pictures. It needs
+scikit-learn, for handwritten digits, and Chromium.
 """
 
+import io
+import os
 import pathlib
+import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 import optax
+from rich.console import Console, RenderableType
+from rich.text import Text
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import optaxctl as octl
+from optaxctl.cli._watch import Look, Screen
 
 IMAGES = pathlib.Path(__file__).with_name("images")
 EPOCHS, BATCH = 60, 32
 CORRUPTED = 200
 """The step whose batch is NaN."""
+WATCHED = 24
+"""The epoch in which somebody watches."""
+COLUMNS = 110
+TERMINAL = {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": f"{COLUMNS}"}
 
 
 def controller() -> octl.Controller:
@@ -36,7 +48,12 @@ def controller() -> octl.Controller:
     )
 
 
-def train(directory: str, name: str, control: octl.Controller) -> None:
+def train(
+    directory: str,
+    name: str,
+    control: octl.Controller,
+    watch: Callable[[octl.history.History], None] = lambda history: None,
+) -> None:
     """Trains a small network on digits, and records it."""
     x, y = load_digits(return_X_y=True)
     x, val_x, y, val_y = train_test_split(
@@ -88,6 +105,8 @@ def train(directory: str, name: str, control: octl.Controller) -> None:
             history.epoch(epoch, time.perf_counter() - began)
             history.evaluated(n, val_loss=loss, val_accuracy=accuracy)
             state = octl.observe(state, val_loss=loss)
+            if epoch == WATCHED:
+                watch(history)
             if octl.read(state).stop:
                 break
 
@@ -114,12 +133,48 @@ def photograph(page: str, to: pathlib.Path, *, height: int, dark: bool = False) 
         )
 
 
+def draw(shown: RenderableType, command: str, to: pathlib.Path) -> None:
+    """Writes what a terminal shows of a command."""
+    console = Console(file=io.StringIO(), record=True, width=COLUMNS, height=44)
+    console.print(shown)
+    svg = console.export_svg(title=f"$ {command}")
+    # The fonts of this machine, and not one from the network.
+    svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
+    (found,) = re.findall(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
+    width, height = map(float, found)
+    page = f"<style>body {{margin: 0}} svg {{width: 1100px}}</style>{svg}"
+    photograph(page, to, height=round(1100 * height / width))
+
+
+def watched(history: octl.history.History) -> None:
+    """Writes what `optaxctl watch` shows while the run goes on."""
+    history.flush()
+    run = octl.runs.Project(history.directory).run(history.key)
+    screen = Screen(Look(run, run.events(), [], True))
+    draw(screen, "optaxctl watch", IMAGES / "watch.png")
+
+
+def show(directory: str) -> None:
+    """Writes what `optaxctl show` prints."""
+    command = "from optaxctl.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", command, "show", "--directory", directory],
+        env={**os.environ, **TERMINAL},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    shown = Text.from_ansi(done.stdout.rstrip())
+    draw(shown, "optaxctl show", IMAGES / "show.png")
+
+
 def main() -> None:
     """Trains twice, and writes the pictures."""
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as directory:
         train(directory, "guard alone", octl.guard())
-        train(directory, "controlled", controller())
+        train(directory, "controlled", controller(), watched)
+        show(directory)
         controlled, alone = octl.runs.Project(directory).runs()
         page = octl.report.html(controlled)
         photograph(page, IMAGES / "report-light.png", height=2700)

@@ -50,7 +50,11 @@ from optaxctl.views._control import (
 )
 from optaxctl.views._explain import explain as explain
 from optaxctl.views._inject import Injected as Injected, inject as inject
-from optaxctl.views._observe import observe as observe, set_lr as set_lr
+from optaxctl.views._observe import (
+    observe as observe,
+    set_lr as set_lr,
+    set_lr_scale as set_lr_scale,
+)
 from optaxctl.views._population import population as population
 from optaxctl.views._presets import (
     guard as guard,
@@ -63,6 +67,7 @@ from optaxctl.views._read import (
     read as read,
 )
 from optaxctl.views._replay import Replay as Replay, replay as replay
+from optaxctl.views._ring import rows as rows
 from optaxctl.views._row import Row as Row, row as row
 from optaxctl.views._schedule import as_schedule as as_schedule
 from optaxctl.views._single import (

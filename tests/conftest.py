@@ -1,5 +1,6 @@
 """Settings of every test: eight CPU devices, strict promotion, no network."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -48,6 +49,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     quick = jax.__version_info__ < (0, 11) and not item.nodeid.startswith(OPTIMIZED)
     jax.config.update("jax_disable_most_optimizations", quick)
+
+
+def pytest_collection_finish() -> None:
+    # What is imported stays: the collector need not look through it again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
 
 
 def pytest_unconfigure() -> None:

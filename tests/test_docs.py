@@ -45,6 +45,7 @@ def run(page: pathlib.Path) -> int:
     return ran
 
 
+@pytest.mark.oldest
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_blocks_run_and_print_what_the_page_shows(page: pathlib.Path) -> None:
     shown = page.read_text(encoding="utf-8").count("```python")

@@ -61,6 +61,7 @@ class StopReason(enum.IntFlag):
     CUSTOM = 1 << 14
     NO_EVIDENCE = 1 << 15
     PRUNED = 1 << 16
+    USER = 1 << 17
 
 
 _ALARMS = {
@@ -131,6 +132,7 @@ _REASONS = {
     StopReason.CUSTOM: "A rule of the user's own asked to stop.",
     StopReason.NO_EVIDENCE: "The gradient is no more than the noise of the examples.",
     StopReason.PRUNED: "Other runs of the population are doing better.",
+    StopReason.USER: "The user asked to stop.",
 }
 
 

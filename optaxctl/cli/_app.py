@@ -1,61 +1,35 @@
 """The commands and their options."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 import optaxctl
+from optaxctl.cli import _building, _running
+from optaxctl.cli._options import (
+    AnyOutput,
+    Column,
+    Directory,
+    OtherRuns,
+    Output,
+    RunKey,
+    RunKeys,
+    Severity,
+    Status,
+)
 
 app = typer.Typer(
     name="optaxctl",
     help="Closed-loop training control for JAX and Optax.",
     epilog="Data goes to stdout, messages to stderr. Exit status: 0 success, "
     "1 failure, 2 wrong usage, 3 run not found, 130 interrupted.",
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-
-class Output(StrEnum):
-    """How a command prints its data."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
-class Status(StrEnum):
-    """How a run stands."""
-
-    RUNNING = "running"
-    STOPPED = "stopped"
-    FINISHED = "finished"
-    FAILED = "failed"
-    INTERRUPTED = "interrupted"
-    LOST = "lost"
-
-
-class Severity(StrEnum):
-    """How bad an event is, the least first."""
-
-    INFO = "info"
-    WARNING = "warning"
-    CRITICAL = "critical"
-    EMERGENCY = "emergency"
-
-
-AnyOutput = Annotated[
-    Output, typer.Option("--output", "-o", help="How to print the data.")
-]
-Directory = Annotated[
-    Path, typer.Option(envvar="OPTAXCTL_HOME", help="Where runs are recorded.")
-]
-RunKey = Annotated[
-    str, typer.Argument(metavar="[RUN]", help="Its key or the beginning of it.")
-]
+app.add_typer(_building.app)
+app.add_typer(_running.app)
 
 
 def _version(wanted: bool) -> None:
@@ -79,9 +53,7 @@ def options(
 
 @app.command()
 def demo(
-    directory: Annotated[
-        Path, typer.Option(help="Where the run keeps its checkpoints.")
-    ] = Path("runs/demo"),
+    directory: Directory = Path("runs"),
     epochs: Annotated[
         int | None, typer.Option(min=3, help="Epochs at most.  [default: 60]")
     ] = None,
@@ -97,8 +69,9 @@ def demo(
 ) -> None:
     """Train an MLP on handwritten digits, with the run under control.
 
-    One batch on the way is corrupted, and refused. Without --resume, an earlier demo
-    run in the directory is replaced. Rates and accuracies are in percent.
+    One batch on the way is corrupted, and refused. The run is recorded in the directory
+    and keeps its checkpoints in `demo` there; without --resume, those of an earlier
+    demo run are replaced. Rates and accuracies are in percent.
     """
     from optaxctl.cli import _demo
 
@@ -119,6 +92,7 @@ def runs(
     status: Annotated[
         Status | None, typer.Option(help="Only runs that stand so.")
     ] = None,
+    sort: Annotated[Column | None, typer.Option(help="The column to sort by.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Runs at most.")] = 20,
     directory: Directory = Path("runs"),
     output: AnyOutput = Output.TABLE,
@@ -127,8 +101,13 @@ def runs(
     from optaxctl.cli import _runs
 
     with _runs.opened(directory) as project:
-        wanted = status.value if status else None
-        _runs.listing(project, wanted, limit, as_json=output is Output.JSON)
+        _runs.listing(
+            project,
+            status.value if status else None,
+            sort.value if sort else None,
+            limit,
+            as_json=output is Output.JSON,
+        )
 
 
 @app.command()
@@ -137,7 +116,7 @@ def show(
     directory: Directory = Path("runs"),
     output: AnyOutput = Output.TABLE,
 ) -> None:
-    """Show how a run stands: metrics, rate, controllers, and its last events."""
+    """Show how a run stands, on one screen."""
     from optaxctl.cli import _runs
 
     with _runs.opened(directory) as project:
@@ -178,13 +157,10 @@ def report(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The file to write.")
     ] = Path("run.html"),
-    compare: Annotated[
-        list[str] | None,
-        typer.Option(metavar="RUN", help="A run to lay over it; may be repeated."),
-    ] = None,
+    compare: OtherRuns = None,
     directory: Directory = Path("runs"),
 ) -> None:
-    """Write the report of a run as one HTML page, and print where it is."""
+    """Write the report of a run as one HTML page."""
     from optaxctl.cli import _reports, _runs
 
     with _runs.opened(directory) as project:
@@ -194,10 +170,7 @@ def report(
 
 @app.command()
 def compare(
-    run: Annotated[
-        list[str],
-        typer.Argument(metavar="RUN...", help="Keys, or the beginnings of them."),
-    ],
+    run: RunKeys,
     monitor: Annotated[
         str | None, typer.Option(help="The metric that decides.")
     ] = None,

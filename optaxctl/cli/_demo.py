@@ -13,9 +13,11 @@ from rich.progress import BarColumn, Progress, TextColumn
 from optaxctl.host._extras import load
 
 if TYPE_CHECKING:
+    from optaxctl._core.types import Mode
     from optaxctl.host._epoch import Epoch
 
 _SAVE_EVERY = 5  # epochs
+_MODES: "dict[str, Mode]" = {"val_accuracy": "max", "test_accuracy": "max"}
 _TELL_EVERY = 10  # epochs, where there is no terminal to draw a bar on
 
 
@@ -24,10 +26,14 @@ class DemoError(Exception):
 
 
 def run(
-    directory: Path, *, epochs: int | None, seed: int | None, resume: bool
+    project: Path, *, epochs: int | None, seed: int | None, resume: bool
 ) -> dict[str, Any]:
-    """Trains, with messages and a progress bar on stderr, and returns the summary."""
+    """Trains, with messages and a progress bar on stderr, and returns the summary.
+
+    It records itself in the project; its checkpoints are in a directory of that.
+    """
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    directory = project / "demo"
     settings = _settings(directory, epochs=epochs, seed=seed, resume=resume)
     with console.status("Loading JAX, Flax and the digits."):
         for module in ("flax", "orbax.checkpoint", "sklearn"):
@@ -35,13 +41,17 @@ def run(
         from optaxctl.cli import _digits
         from optaxctl.frontends import nnx
         from optaxctl.host.checkpoint import Checkpoints
+        from optaxctl.host.history import History
         from optaxctl.host.loop import epochs as train
 
         program = _digits.build(**settings)
 
     if not resume:
         _start_over(directory, settings, console)
-    with Checkpoints(directory / "checkpoints") as checkpoints:
+    with (
+        Checkpoints(directory / "checkpoints") as checkpoints,
+        History(project, name="demo", config=settings, modes=_MODES) as history,
+    ):
         if resume:
             step = checkpoints.latest()
             where = "the beginning" if step is None else f"step {step:,}"
@@ -56,11 +66,16 @@ def run(
             save_every=_SAVE_EVERY,
             pure=nnx.pure,
             restore=nnx.restore,
+            history=history,
         )
         told = _told(records, console, settings["epochs"], program.corrupted)
         last = deque(told, maxlen=1).pop()
+        accuracy = program.test_accuracy(last.best_params)
+        history.evaluated(last.step, test_accuracy=accuracy)
     console.print(last.reason)
-    return _summary(last, program.test_accuracy(last.best_params))
+    where = "" if project == Path("runs") else f" --directory {project}"
+    console.print(f"Recorded as {history.key}; `optaxctl report{where}` draws it.")
+    return _summary(last, accuracy)
 
 
 def _told(

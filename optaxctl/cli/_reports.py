@@ -1,10 +1,10 @@
 """`optaxctl report` and `compare`: runs as a page, and side by side."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from optaxctl.cli import _screen
+from optaxctl.cli._files import replace
 from optaxctl.host.runs import Run
 from optaxctl.report import compare as compared, html
 
@@ -12,7 +12,7 @@ from optaxctl.report import compare as compared, html
 def report(run: Run, others: Sequence[Run], path: Path) -> None:
     """Writes the report of a run, compared with others, and prints where it is."""
     text = html(run, *others).encode()
-    _replace(path, text)
+    replace(path, text)
     _screen.line(str(path))
     _screen.say(f"The report has {len(text) / 1024:,.0f} KiB.")
 
@@ -25,16 +25,3 @@ def compare(runs: Sequence[Run], monitor: str | None, *, as_json: bool) -> None:
         return
     _screen.table(*found.table())
     _screen.line(str(found))
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Writes a file so that it is there in whole, or as it was."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -3,24 +3,35 @@
 import math
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import typer
 
-from optaxctl.cli import _screen
-from optaxctl.host._format import NOTHING, count, duration, number
-from optaxctl.host._recorded import Event, Level, Run, Status
-from optaxctl.host._summary import TrainingSummary
+from optaxctl.cli import _screen, _sheet
+from optaxctl.host._format import NOTHING, count, number
+from optaxctl.host._recorded import Level, Run, Status
+from optaxctl.host._summary import TrainingSummary, merit, rank
 from optaxctl.host.runs import Project, UnknownRun
 
 FAILED, NOT_FOUND, INTERRUPTED = 1, 3, 130
 
-_SHOWN = 5  # events on the screen of a run
-_EVERY = 0.5  # seconds between two looks at a run that is followed
-_HEAD = ("run", "status", "steps", "best", "learning rate", "events", "updated")
+EVERY = 0.5  # seconds between two looks at a run that is followed
+HEAD = ("run", "status", "steps", "best", "learning rate", "events", "updated")
+
+# By column; the best, the largest and the latest come first, then those without.
+_ORDERS: dict[str, Callable[[Run], Any]] = {
+    "run": lambda run: run.key,
+    "status": lambda run: run.status,
+    "steps": lambda run: -run.step,
+    "best": lambda run: merit(run.summary),
+    "learning-rate": lambda run: _falling(_last(run, "learning_rate")),
+    "events": lambda run: -_events(run),
+    "updated": lambda run: -run.updated,
+}
 
 
 @contextmanager
@@ -48,43 +59,43 @@ def opened(directory: Path) -> Iterator[Project]:
 
 
 def listing(
-    project: Project, status: Status | None, limit: int, *, as_json: bool
+    project: Project,
+    status: Status | None,
+    sort: str | None,
+    limit: int,
+    *,
+    as_json: bool,
 ) -> None:
-    """Prints the newest runs, one a line."""
+    """Prints the newest runs, or the first by a column, one a line."""
     found = project.runs(status)
+    if sort is not None:
+        found.sort(key=_ORDERS[sort])
     runs = found[:limit]
     if as_json:
-        _screen.as_json(runs=[_fields(run) for run in runs])
+        _screen.as_json(runs=[fields(run) for run in runs])
     elif runs:
-        _screen.table(_HEAD, map(_row, runs))
+        _screen.table(HEAD, map(_row, runs))
     if not runs:
         _screen.say(f"{project.directory} has no {status or ''} runs.")
     elif len(found) > len(runs):
-        last = f"The newest {limit:,} of {count(len(found), 'run')}"
-        _screen.say(f"{last}; --limit {len(found)} shows all.")
+        which = "first" if sort else "newest"
+        said = f"The {which} {limit:,} of {count(len(found), 'run')}"
+        _screen.say(f"{said}; --limit {len(found)} shows all.")
 
 
 def show(run: Run, *, as_json: bool) -> None:
     """Prints how a run stands, on one screen."""
     summary = TrainingSummary.of(run)
     events = run.events()
-    last = events[-_SHOWN:]
     if as_json:
         _screen.as_json(
-            run=_fields(run) | {"config": run.config, "environment": run.environment},
+            run=fields(run) | {"config": run.config, "environment": run.environment},
             summary=summary.as_json(),
-            events=[asdict(event) for event in last],
+            events=[asdict(event) for event in events[-_sheet.SHOWN :]],
         )
         return
-    rows = [("", run.reason)] if run.reason else []
-    rows += [*_metrics(summary), *_rate(summary), *_gauges(summary)]
-    rows += [(name, summary.rows()[name]) for name in ("steps", "time")]
-    if len(events) > len(last):
-        rows.append(("events", f"the last {len(last)} of {len(events):,}:"))
-    for place, event in enumerate(last):
-        first = place == 0 and len(events) == len(last)
-        rows.append(("events" if first else "", _told(event)))
-    _screen.sheet(_title(run), rows)
+    rows = [*_sheet.standing(run, summary), *_sheet.happened(events)]
+    _screen.sheet(_sheet.title(run), rows)
 
 
 def events(
@@ -100,92 +111,41 @@ def events(
             if as_json:
                 _screen.as_json(run=run.key, **asdict(event))
             else:
-                _screen.line(f"{event.severity:<9}  {_told(event)}")
+                _screen.line(f"{event.severity:<9}  {_sheet.told(event)}")
         if ended or not follow:
             break
-        time.sleep(_EVERY)
+        time.sleep(EVERY)
     if follow:
         _screen.say(f"{run.key}: {project.run(run.key).status}.")
 
 
-def _fields(run: Run) -> dict[str, object]:
+def fields(run: Run) -> dict[str, object]:
+    """Returns what `-o json` tells of a run wherever it does."""
     names = ("key", "name", "status", "started", "updated", "ended", "step", "reason")
     return {name: getattr(run, name) for name in (*names, "summary")}
 
 
 def _row(run: Run) -> list[str]:
-    summary = run.summary
-    best, last = summary.get("best", {}), summary.get("last", {})
-    metric = min(best, key=_rank, default=None)
+    best = run.summary.get("best", {})
+    metric = min(best, key=rank, default=None)
     return [
         run.key,
         run.status,
         f"{run.step:,}",
         f"{metric} {number(best[metric][0])}" if metric else NOTHING,
-        number(last.get("learning_rate")),
-        f"{sum(summary.get('events', {}).values()):,}",
-        _ago(run.updated),
+        number(_last(run, "learning_rate")),
+        f"{_events(run):,}",
+        _sheet.ago(run.updated),
     ]
 
 
-def _title(run: Run) -> str:
-    # A key begins with the name, unless that was no word.
-    called = run.key if run.key.startswith(run.name) else f"{run.key} ({run.name})"
-    made = run.environment
-    parts = [f"run {called}", run.status.upper(), f"step {run.step:,}"]
-    parts.append(f"updated {_ago(run.updated)}")
-    if "jax" in made:
-        parts.append(f"jax {made['jax']} {made.get('device', '')}".rstrip())
-    return "   ".join(parts)
+def _falling(value: float | None) -> float:
+    return math.inf if value is None or math.isnan(value) else -value
 
 
-def _metrics(summary: TrainingSummary) -> Iterator[tuple[str, str]]:
-    for name in sorted(summary.best, key=_rank):
-        value, step = summary.best[name]
-        best = f"best {number(value)} at step {step:,}"
-        yield name, f"{number(summary.last.get(name))}   {best}"
+def _last(run: Run, name: str) -> float | None:
+    return run.summary.get("last", {}).get(name)
 
 
-def _rate(summary: TrainingSummary) -> Iterator[tuple[str, str]]:
-    last = summary.last
-    if (rate := last.get("learning_rate")) is not None:
-        text = number(rate)
-        if (scale := last.get("lr_scale", 1.0)) != 1:
-            text += f"   after a scale of {number(scale)}"
-        if summary.learning_rate and len(set(summary.learning_rate)) > 1:
-            low, high = map(number, summary.learning_rate)
-            text += f"   it was {low} to {high}"
-        yield "learning rate", text
-    if (norm := last.get("grad_norm")) is not None:
-        limit = last.get("clip_norm", math.inf)
-        clip = f"   clipped above {number(limit)}" if math.isfinite(limit) else ""
-        yield "gradient norm", number(norm) + clip
-
-
-def _gauges(summary: TrainingSummary) -> Iterator[tuple[str, str]]:
-    """Yields what each controller measures: what is to beat, and how long it waits."""
-    found: dict[str, list[str]] = {}
-    for name, value in summary.last.items():
-        path, _, gauge = name.removeprefix("gauge/").rpartition("/")
-        if name.startswith("gauge/") and math.isfinite(value):
-            words = f"{gauge.replace('_', ' ')} {number(value)}"
-            found.setdefault(path or gauge, []).append(words)
-    for path, told in found.items():
-        yield path, ", ".join(told)
-
-
-def _told(event: Event) -> str:
-    change = ""
-    if event.old is not None and event.new is not None:
-        change = f"  {number(event.old)} → {number(event.new)}"
-    said = " ".join(filter(None, (event.reason, event.outcome)))
-    return f"{event.step:>9,}  {event.actor}  {event.kind}{change}  {said}".rstrip()
-
-
-def _rank(name: str) -> tuple[bool, bool]:
-    # As `report.compare` chooses; what it is made of would import numpy.
-    return not name.startswith("val"), "loss" not in name
-
-
-def _ago(moment: float) -> str:
-    return f"{duration(max(time.time() - moment, 0))} ago"
+def _events(run: Run) -> int:
+    return sum(run.summary.get("events", {}).values())

@@ -20,6 +20,9 @@ _STYLES = {
     "interrupted": "yellow",
     "lost": "yellow",
     "warning": "yellow",
+    "ok": "green",
+    "note": "yellow",
+    "broken": "red",
     "critical": "red",
     "emergency": "bold red",
 }
@@ -51,18 +54,52 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         _print(_line(line, widths))
 
 
-def sheet(title: str, rows: Iterable[tuple[str, str]]) -> None:
-    """Prints a title, and what belongs to each heading."""
-    found = [(clean(name), clean(text)) for name, text in rows]
-    width = max((cell_len(name) for name, _ in found), default=0)
-    _print(Text(clean(title), "bold"))
-    for name, text in found:
-        _print(Text.assemble((name, "bold"), " " * (width - cell_len(name) + 2), text))
+def sheet(title: str | Text, rows: Iterable[tuple[str, str | Text]]) -> None:
+    """Prints a title, and what belongs to each heading.
+
+    On a terminal a line that is too long goes on below its beginning.
+    """
+    screen = console()
+    room = screen.width if screen.is_terminal else None
+    for text in sheet_lines(title, rows, room):
+        _print(text)
+
+
+def sheet_lines(
+    title: str | Text, rows: Iterable[tuple[str, str | Text]], room: int | None = None
+) -> list[Text]:
+    """Returns what `sheet` prints, in `room` characters; a `Text` is taken as it is."""
+    found = [(clean(name), _text(said)) for name, said in rows]
+    width = margin(name for name, _ in found)
+    lines = [Text(clean(title), "bold") if isinstance(title, str) else title]
+    for name, said in found:
+        parts = [said]
+        if room is not None and room > 2 * width:
+            parts = said.wrap(console(), room - width)
+        for place, part in enumerate(parts):
+            head = "" if place else name
+            gap = " " * (width - cell_len(head))
+            lines.append(Text.assemble((head, "bold"), gap, part))
+    return lines
+
+
+def margin(names: Iterable[str]) -> int:
+    """Returns how many characters the headings of a sheet take."""
+    return max((cell_len(clean(name)) for name in names), default=0) + 2
 
 
 def line(text: str) -> None:
     """Prints a line of text."""
     _print(Text(clean(text)))
+
+
+def style(word: str) -> str:
+    """Returns how a word such as "failed" is shown."""
+    return _STYLES.get(word, "")
+
+
+def _text(said: str | Text) -> Text:
+    return Text(clean(said)) if isinstance(said, str) else said
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], style: str = "") -> Text:
@@ -74,5 +111,10 @@ def _line(cells: Sequence[str], widths: Sequence[int], style: str = "") -> Text:
     return text
 
 
+def console() -> Console:
+    """Returns where data goes, with no word as an instruction."""
+    return Console(highlight=False, markup=False, soft_wrap=True)
+
+
 def _print(text: Text) -> None:
-    Console(highlight=False, markup=False, soft_wrap=True).print(text)
+    console().print(text)

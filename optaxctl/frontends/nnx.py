@@ -79,8 +79,6 @@ def _dicts(tree: Any) -> Any:
         fields = node._asdict()
         # NNX has no variables for these.
         del fields["layout"]
-        if node.snapshots is None:
-            del fields["snapshots"]
-        return _dicts(fields)
+        return _dicts({k: v for k, v in fields.items() if v is not None})
 
     return jax.tree.map(visit, tree, is_leaf=lambda x: isinstance(x, ControlState))

@@ -161,6 +161,9 @@ def _filled(state: ControlState, values: Mapping[str, Any]) -> ControlState:
         array = f32 if slot.dtype == "float32" else i32
         end = slot.offset + int(np.prod(slot.shape))
         array[..., slot.offset : end] = value.reshape(*lead, end - slot.offset)
+    if isinstance(state.rows, jax.ShapeDtypeStruct):
+        empty = np.zeros(state.rows.shape, state.rows.dtype)
+        state = state._replace(rows=_like(empty, state.rows))
     return state._replace(f32=_like(f32, state.f32), i32=_like(i32, state.i32))
 
 
@@ -187,7 +190,11 @@ def _twice(names: list[str]) -> str:
 
 
 def _rest(state: ControlState) -> dict[str, Any]:
-    """What is beside the arrays of control, and may have control in it."""
+    """What is beside the arrays of control, and may have control in it.
+
+    Not its rows: what comes back has those of the template, as they belong to the
+    record of what happened, and fit no other controllers.
+    """
     return {"inner": state.inner, "snapshots": state.snapshots}
 
 

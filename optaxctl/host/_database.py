@@ -113,6 +113,16 @@ def words(
     return [row[0] for row in rows], b"".join([row[1] for row in rows])
 
 
+def span(db: sqlite3.Connection, run: int) -> tuple[int, int] | None:
+    """Returns the first and the last recorded step, if there is any."""
+    first, last = db.execute(
+        "SELECT (SELECT min(step) FROM steps WHERE run = ?1), "
+        "(SELECT max(step) FROM steps WHERE run = ?1)",
+        (run,),
+    ).fetchone()
+    return None if first is None else (first, last)
+
+
 def rows(db: sqlite3.Connection, run: int) -> Iterator[tuple[int, float, bytes]]:
     """Yields step, time and row of every step, in order."""
     yield from db.execute(

@@ -1,18 +1,17 @@
 """What was recorded of a run, and of what happened in it."""
 
 import array
-import difflib
 import importlib
 import os
 import platform
 import sys
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from optaxctl.host import _database
+from optaxctl._core.closest import did_you_mean
+from optaxctl.host import _commands, _database
 
 Status = Literal["running", "stopped", "finished", "failed", "interrupted", "lost"]
 Level = Literal["info", "warning", "critical", "emergency"]
@@ -127,10 +126,10 @@ class Run:
             for column, (known, kind) in enumerate(self.columns):
                 if known == name:
                     steps, words = _database.words(db, self.id, column, low, high)
-                    return steps, _numbers(words, kind)
+                    return steps, numbers(words, kind)
         known = [*dict(self.columns), *{row[0] for row in evaluated}]
         raise LookupError(
-            f"{self.key} has no series `{name}`.{hint(name, known)} It has "
+            f"{self.key} has no series `{name}`.{did_you_mean(name, known)} It has "
             f"{', '.join(sorted(known)) or 'none yet'}."
         )
 
@@ -162,7 +161,18 @@ class Run:
         return [Event(**event) for event in found if event["severity"] in wanted]
 
     def ask(self, **what: Any) -> int:
-        """Leaves a command, such as `lr_scale=0.5`, for the run; returns its id."""
+        """Leaves a command for the run, for its loop to carry out and acknowledge.
+
+        Args:
+          **what: One of `lr_scale=` (0 to 10), `learning_rate=` (>= 0) and `stop=True`.
+
+        Returns:
+          The id of the command, as in `commands`.
+
+        Raises:
+          ValueError: If it is none of these, and nothing is written.
+        """
+        _commands.check(what)
         db = _database.connect(self.path)
         try:
             return _database.command(db, self.id, time.time(), what)
@@ -194,11 +204,12 @@ def is_alive(environment: dict[str, Any]) -> bool:
     return True
 
 
-def _numbers(words: bytes, kind: str) -> list[float]:
-    numbers = array.array("i" if kind == "i" else "f", words)
+def numbers(words: bytes, kind: str) -> list[float]:
+    """Returns the values of a column from its bytes."""
+    found = array.array("i" if kind == "i" else "f", words)
     if sys.byteorder == "big":
-        numbers.byteswap()
-    return cast(list[float], numbers.tolist())
+        found.byteswap()
+    return cast(list[float], found.tolist())
 
 
 def one_of(who: str, argument: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -207,11 +218,5 @@ def one_of(who: str, argument: str, value: str, allowed: tuple[str, ...]) -> Non
         words = " or ".join(map(repr, allowed))
         raise ValueError(
             f"`{who}({argument}=...)` must be {words}, got {value!r}."
-            + hint(value, allowed)
+            + did_you_mean(value, allowed)
         )
-
-
-def hint(name: str, known: Iterable[str]) -> str:
-    """Returns ` Did you mean ...?` for the closest known name, or nothing."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f" Did you mean `{close[0]}`?" if close else ""

@@ -12,10 +12,12 @@ from optaxctl._core.types import Mode
 from optaxctl.host import _database
 from optaxctl.host._database import Batch
 from optaxctl.host._events import Event
+from optaxctl.host._ring import Ring
 from optaxctl.host._store import Store
 from optaxctl.host._table import Columns, Table
 from optaxctl.host._totals import Totals
 from optaxctl.host._transitions import Transitions
+from optaxctl.views._ring import Rows
 from optaxctl.views._row import Row
 
 Record = dict[str, Any]
@@ -49,6 +51,7 @@ class Recorder:
         self._transitions: dict[str, Transitions] = {}
         self._resumed = resumed
         self._step: int | None = None
+        self._ring, self._late = Ring(), False
         self._complaints: set[str] = set()
         self._failing: set[int] = set()
         self._clear()
@@ -138,7 +141,8 @@ class Recorder:
             self.complain(f"The history lost something: {error!r}")
 
     def _rows(self, items: list[tuple[float, Row]]) -> None:
-        for columns, group in itertools.groupby(items, lambda item: item[1].columns):
+        kind = lambda item: (item[1].columns, isinstance(item[1], Rows))
+        for (columns, ring), group in itertools.groupby(items, kind):
             found = [(at, self._fetched(row)) for at, row in group]
             found = [(at, words) for at, words in found if len(words)]
             if not found:
@@ -149,7 +153,10 @@ class Recorder:
             if not self._transitions:
                 self._watch(columns.names, columns.calls)
             for table in Table(self._columns.places, words, times).segments():
-                self._segment(table)
+                if ring:
+                    self._ringed(table)
+                else:
+                    self._segment(table)
 
     def _fetched(self, row: Row) -> np.ndarray:
         """Waits for a row, or for several that a scan has stacked."""
@@ -161,7 +168,10 @@ class Recorder:
         if words.ndim == 1:
             return words[None]
         words = words.reshape(-1, words.shape[-1])
-        steps = words[:, row.columns.names.index("step")]
+        step = row.columns.names.index("step")
+        if isinstance(row, Rows):  # some are not there yet
+            words = words[words[:, step] > 0]
+        steps = words[:, step]
         if (np.diff(steps) <= 0).any():
             self.complain(
                 "A row that holds several steps holds one of them twice, so it was not "
@@ -171,11 +181,10 @@ class Recorder:
         return words
 
     def _watch(self, names: Iterable[str], calls: Mapping[str, str]) -> None:
-        last = self._totals.summary["last"] if self._resumed else {}
         for name in names:
             if name == "stop" or re.fullmatch(r"group/\d+/stop", name):
-                known, prefix = last.get(name, 0), name.removesuffix("stop")
-                self._transitions[prefix] = Transitions(calls, prefix, known)
+                prefix = name.removesuffix("stop")
+                self._transitions[prefix] = Transitions(calls, prefix)
         if calls:
             self._run["environment"] = {
                 **self.store.run["environment"],
@@ -199,18 +208,53 @@ class Recorder:
         if self._sinks:
             self._records += _as_records(table)
 
+    def _ringed(self, table: Table) -> None:
+        """Takes what is new of the rows that a control state keeps."""
+        last = (self.store.run["step"] if self._resumed else self._step) or 0
+        new = self._ring.news(table, last, self._recorded)
+        if new.lost and not self._late:
+            self._late = True
+            self.complain(
+                f"{new.lost:,} steps since step {last:,} are not recorded: `octl.rows` "
+                "was called too late, and their rows were gone. Call it before "
+                "each checkpoint, and at least once in as many steps as "
+                "`control(rows=...)` says."
+            )
+        if len(new.table):
+            self._segment(new.table)
+        elif new.after < last:  # it went back, and was the same again so far
+            self._go_back(new.after)
+            self._step, self._resumed = new.after, False
+
+    def _recorded(self, first: int) -> dict[int, bytes]:
+        """Returns the rows that are recorded from a step on."""
+        self.flush(now=True)
+        try:
+            db = self.store.connection()
+            rows = _database.rows(db, _database.number(db, self.store.run["key"]))
+            return {step: words for step, _, words in rows if step >= first}
+        except Exception as error:  # then they are recorded once more
+            self.complain(f"The history could not be read: {error}")
+            return {}
+
     def _go_back(self, to: int) -> None:
         """Forgets what was recorded after a step: it comes once more."""
         self.flush(now=True)
         self._back = to
         kept = {n: self._totals.summary[n] for n in ("seconds", "epochs")}
-        totals = Totals(self._modes)
+        totals, told = Totals(self._modes), []
+        transitions = {name: t.anew() for name, t in self._transitions.items()}
         try:
             db = self.store.connection()
             run = _database.number(db, self.store.run["key"])
             rows = (row for row in _database.rows(db, run) if row[0] <= to)
             while chunk := list(itertools.islice(rows, CHUNK)):
-                totals.add(self._columns.table(chunk))
+                table = self._columns.table(chunk)
+                totals.add(table)
+                # What lasts goes on, and the next step has one to differ from.
+                for each in transitions.values():
+                    begun, ended = each.update(table)
+                    told += begun + ended
             for name, step, _, value in _database.evaluations(db, run):
                 if step <= to:
                     totals.evaluated(step, name, value)
@@ -221,7 +265,8 @@ class Recorder:
             return
         totals.summary |= kept
         totals.paused()
-        self._totals = totals
+        self._totals, self._transitions = totals, transitions
+        self._events += told  # of which all but the outcomes are known
 
     def _new(self, **record: Any) -> None:
         if self._sinks:

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import jax
+
 from optaxctl._core.keeping import KeptState
 from optaxctl.host._aside import EMERGENCY, INTERIM, earlier, newest, save_aside
 from optaxctl.host._epoch import Epoch
+from optaxctl.host._obey import obey
 from optaxctl.host._rewind import (
     Rewind,
     asked,
@@ -18,8 +21,11 @@ from optaxctl.host._rewind import (
     raised,
 )
 from optaxctl.host.checkpoint import Checkpoints
+from optaxctl.host.history import History
+from optaxctl.host.runs import UnknownRun
 from optaxctl.views._read import Reading, read
-from optaxctl.views._state import states
+from optaxctl.views._row import Row, row
+from optaxctl.views._state import ControlState, states
 
 Carry = Any
 """What a step carries on: a pytree, or objects that it changes in place."""
@@ -36,6 +42,7 @@ class Run:
       restore: From the carry and such a pytree to the carry it stands for.
       checkpoints: Where to save, if anywhere.
       max_rewinds: How often to go back in a row.
+      history: Where to record, if anywhere.
       rates: The lowest and highest learning rate so far.
       reading: Of the last look.
       answered: Rewinds that were asked for and have been answered.
@@ -51,6 +58,7 @@ class Run:
     restore: Callable[[Carry, Any], Carry | None]
     checkpoints: Checkpoints | None
     max_rewinds: int
+    history: History | None = None
     rates: tuple[float, float] | None = None
     answered: int = 0
     tries: int = 0
@@ -63,10 +71,34 @@ class Run:
         # Step and batches of what was saved last: an interrupt after the last batch of
         # an epoch is at the step of its end.
         self._saved: tuple[int, int] | None = None
+        self._told_to_stop = False
 
     def move(self, new: Carry | None) -> None:
         """Takes what a step returned: a new carry, or None if it changed this one."""
+        self._take(new)
+        if self.history is not None:
+            self.history.write(_row([_bare(state) for state in states(self.carry)]))
+
+    def _take(self, new: Carry | None) -> None:
         self.carry = self.carry if new is None else new
+
+    def obey(self) -> None:
+        """Does what the user has asked for from outside."""
+        if self.history is not None:
+            self.carry, stop = obey(self.carry, self.history)
+            self._told_to_stop |= stop
+
+    def evaluated(self, record: Epoch) -> None:
+        """Records an epoch and what its evaluation found."""
+        if self.history is not None:
+            self.history.evaluated(record.step, **record.metrics)
+            self.history.epoch(record.number, record.seconds)
+
+    def ends(self, record: Epoch) -> None:
+        """Records why the run ends here."""
+        if self.history is not None:
+            status = "stopped" if record.stopped else "finished"
+            self.history.ending(status, record.reason)
 
     def widen(self) -> None:
         """Takes the learning rate of the last look into the range of rates."""
@@ -83,11 +115,13 @@ class Run:
 
     @property
     def over(self) -> bool:
-        """Whether it has just gone back once too often."""
-        return self.rewind is not None and self.rewind.gave_up
+        """Whether to leave the epoch: it gave up going back, or the user asked."""
+        gave_up = self.rewind is not None and self.rewind.gave_up
+        return gave_up or self._told_to_stop
 
     def look(self) -> None:
-        """Waits for the device, and does what the controllers ask of the host."""
+        """Waits for the device, and does what user and controllers ask of the host."""
+        self.obey()
         before, self.reading = self.reading, read(self.carry)
         total = asked(self.carry, self.reading)
         rewinds, self.answered = total > self.answered, total
@@ -108,6 +142,11 @@ class Run:
                 self.reading.step,
                 {"carry": self.pure(self.carry)},
                 {"healthy": False, "alarms": self.reading.alarms},
+            )
+            self._happened(
+                "emergency",
+                f"Something critical was seen ({', '.join(self.reading.alarms)}).",
+                outcome=f"The state is saved in {self.emergency}.",
             )
         if rewinds:
             self._go_back(self.checkpoints, before.step)
@@ -134,7 +173,11 @@ class Run:
             "epoch": record and _noted(record, _TOLD),
             "batches": batches,
             "run": _noted(self, _REMEMBERED),
+            "history": None,
         }
+        if self.history is not None:
+            self.history.flush()  # so that a run that goes on misses no step
+            notes["history"] = self.history.key
         if healthy:
             metrics = record.metrics if record else None
             self.checkpoints.save(step, self._tree(), notes, metrics=metrics)
@@ -155,7 +198,8 @@ class Run:
         if not found:
             return None
         tree, notes = found
-        self.move(self.restore(self.carry, tree["carry"]))
+        self._go_on(notes.get("history"))
+        self._take(self.restore(self.carry, tree["carry"]))
         self.kept = tree["best"]
         for name, value in _read_back(notes["run"]).items():
             setattr(self, name, value)
@@ -180,7 +224,7 @@ class Run:
         kept = [state.arrays() for state in states(self.carry)]
         tries = 1 if gave_up else self.tries
         tree, notes = earlier(checkpoints, self._tree(), tries, before)
-        self.move(self.restore(self.carry, tree["carry"]))
+        self._take(self.restore(self.carry, tree["carry"]))
         self.rewind = Rewind(
             step=self.reading.step,
             to=notes["step"],
@@ -190,6 +234,37 @@ class Run:
             directory=str(checkpoints.directory),
         )
         self.carry = keep_control(self.carry, kept)
+        self._happened("rewind", str(self.rewind))
+
+    def _happened(self, kind: str, reason: str, outcome: str = "") -> None:
+        if self.history is not None:
+            self.history.event(
+                self.reading.step,
+                kind,
+                actor="loop",
+                severity="critical",
+                reason=reason,
+                outcome=outcome,
+            )
+
+    def _go_on(self, key: str | None) -> None:
+        """Goes on with the record of the run that the checkpoint is of."""
+        if self.history is None or key is None:
+            return
+        try:
+            self.history.go_on(key)
+        except UnknownRun as error:
+            warnings.warn(f"{error} A new one is recorded from here on.", stacklevel=4)
+
+
+@jax.jit
+def _row(found: list[ControlState]) -> Row:
+    return row(found)
+
+
+def _bare(state: ControlState) -> ControlState:
+    """Returns the packed part alone: every leaf more costs time in a call."""
+    return ControlState(state.layout, *state.arrays(), None)
 
 
 _TOLD = ("number", "metrics", "seconds", "rewind", "emergency")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -139,6 +140,27 @@ class TrainingSummary:
             median = f"{duration(self.seconds_per_epoch)} an epoch"
             parts.append(f"{median} (median of {len(self.epochs):,})")
         return ", ".join(parts)
+
+
+def rank(name: str) -> tuple[bool, bool]:
+    """Sorts validation before training, and losses before other metrics."""
+    return not name.startswith("val"), "loss" not in name
+
+
+def merit(summary: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Sorts runs by what they show first of their best values; the best run first.
+
+    Those that are measured by a lesser metric, and those by none, come behind.
+
+    Args:
+      summary: As it was recorded, of a `Run`.
+    """
+    best = summary.get("best") or {}
+    if not best:
+        return (True,)
+    name = min(best, key=rank)
+    sign = -1 if summary.get("modes", {}).get(name) == "max" else 1
+    return False, *rank(name), name, sign * best[name][0]
 
 
 def _finite(value: Any) -> Any:

@@ -33,11 +33,12 @@ class Transitions:
     Args:
       calls: How the controllers were made, by name.
       prefix: Of the columns, where a control state is not the first.
-      stopped: Reasons to stop that are known already.
     """
 
-    def __init__(self, calls: Mapping[str, str], prefix: str = "", stopped: int = 0):
-        self._tell, self._prefix, self._stopped = Teller(calls, prefix), prefix, stopped
+    def __init__(self, calls: Mapping[str, str], prefix: str = ""):
+        self._calls, self._prefix = calls, prefix
+        self._tell = Teller(calls, prefix)
+        self._stopped = 0  # reasons to stop that are told already
         self._open: dict[str, _Episode] = {}
         self._last: np.ndarray | None = None
 
@@ -52,6 +53,10 @@ class Transitions:
         for is_new, event in self._all(now, old):
             (begun if is_new else ended).append(event)
         return begun, ended
+
+    def anew(self) -> "Transitions":
+        """Returns the same before any row."""
+        return Transitions(self._calls, self._prefix)
 
     def close(self) -> list[Event]:
         """Returns the events that lasted until the end of the run."""

@@ -1,33 +1,28 @@
 """Record a run as it goes, every step of it, without waiting for any."""
 
-import atexit
-import sqlite3
-import threading
 import time
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from optaxctl._core.types import Mode
 from optaxctl.host import _database
+from optaxctl.host._json import dumped, loaded
 from optaxctl.host._opening import opened
 from optaxctl.host._recorded import LEVELS, Level, one_of
 from optaxctl.host._recorder import Recorder, Sink
 from optaxctl.host._sinks import jsonl as jsonl, tensorboard as tensorboard
 from optaxctl.host._store import Store
+from optaxctl.host._worker import Worker
 from optaxctl.host.interrupt import Interrupted
 from optaxctl.views._row import Row
 
 Ending = Literal["stopped", "finished", "failed", "interrupted"]
-
-WAKE = 256  # rows after which the thread is woken
-PATIENCE = 1.0  # seconds after which it wakes by itself
-HELD = 4_000_000  # words that may wait for it, a row counting for ROW more
-ROW = 256
 
 
 class History:
@@ -46,9 +41,10 @@ class History:
     SQLite in WAL mode, for several processes on one machine; it is not made for network
     file systems; a `jsonl` sink is.
 
-    Used as a context, it ends the run: "failed" or "interrupted" after an exception,
-    "stopped" if a controller asked to, or "finished". Of several JAX processes the
-    first records and the others do nothing.
+    The run begins in the database with the first thing that is recorded. Used as a
+    context, the history ends it: "failed" or "interrupted" after an exception, as
+    `ending` says, "stopped" if a controller asked to, or "finished". Of several JAX
+    processes the first records and the others do nothing.
 
     Args:
       directory: Of the project; it is created if need be.
@@ -93,44 +89,50 @@ class History:
         modes: Mapping[str, Mode] | None = None,
     ):
         self.directory = Path(directory).absolute()
-        self.key = resume or ""
-        self._recorder: Recorder | None = None
-        self._commands: deque[dict[str, Any]] = deque()
-        if jax.process_index() != 0:
-            return
-        self._far = jax.default_backend() != "cpu"
-        self._queue: deque[Any] = deque()
-        self._held, self._ended = 0, False
-        self._seen = 0  # the id of the last command
-        self._lock, self._wake = threading.Lock(), threading.Event()
-        run = opened(self.directory, name, config, resume)
-        self.key = run["key"]
-        store = Store(self.directory, run)
-        again = resume is not None
-        self._recorder = Recorder(store, modes or {}, tuple(sinks), resumed=again)
-        self.flush()
-        self._thread = threading.Thread(
-            target=self._work, name=f"history of {self.key}", daemon=True
-        )
-        self._thread.start()
-        atexit.register(self.flush)
+        self._about = name, config, tuple(sinks), modes or {}
+        self._key, self._begun, self._closed = "", False, False
+        self._worker: Worker | None = None  # in a process that records, once begun
+        self._ending: tuple[Ending, str] | None = None
+        if resume is not None:
+            self._begin(resume)
+
+    @property
+    def key(self) -> str:
+        """The key of the run; empty in a process that does not record."""
+        self._working()
+        return self._key
+
+    def go_on(self, key: str) -> None:
+        """Goes on with an earlier run, as with `resume`, if nothing is recorded yet.
+
+        For a loop, which learns from a checkpoint which run it is of.
+
+        Args:
+          key: Of the run.
+
+        Raises:
+          UnknownRun: If there is no such run.
+          ValueError: If this history is of another already.
+        """
+        if not self._begun:
+            self._begin(key)
+        elif self._key not in ("", key):
+            raise ValueError(
+                f"The history records the run {self._key} already, and cannot go on "
+                f"with {key}. Leave `resume` out, or give `resume={key!r}`."
+            )
 
     def write(self, row: Row) -> None:
         """Records a step, or the steps that a `lax.scan` has stacked; does not wait.
 
         Args:
-          row: What `octl.row` returned in the step.
+          row: What `octl.row` returned in the step, or `octl.rows` between steps.
         """
-        if self._recorder is None:
+        if (worker := self._working()) is None:
             return
         if self._far:
             row.words.copy_to_host_async()
-        self._queue.append((time.time(), row))
-        self._held += row.words.size + ROW
-        if len(self._queue) >= WAKE:
-            self._wake.set()
-            if self._held > HELD:
-                self.flush()
+        worker.row((time.time(), row))
         self._warn()
 
     def evaluated(self, step: int, **metrics: Any) -> None:
@@ -187,11 +189,15 @@ class History:
         self._later(lambda r: r.event(event))
 
     def commands(self) -> list[dict[str, Any]]:
-        """Returns the commands that the thread has found since the last call.
+        """Returns the commands that were left for the run since the last call.
 
-        Each has an `id` and `what`, as `{"lr_scale": 0.5}`. It looks once a second.
+        Each has an `id` and `what`, as `{"lr_scale": 0.5}`. The thread looks for them
+        once a second. Of several JAX processes each gets the same, so all have to call
+        this at the same step.
         """
-        return [self._commands.popleft() for _ in range(len(self._commands))]
+        worker = self._working()
+        found = worker.commands() if worker else []
+        return found if jax.process_count() == 1 else _shared(found)
 
     def acknowledge(self, command: int, step: int, outcome: str) -> None:
         """Notes what became of a command, and at which step."""
@@ -209,11 +215,21 @@ class History:
         Returns:
           Whether everything is in a file now.
         """
-        if self._recorder is None:
+        if (worker := self._working()) is None:
             return True
-        kept = self._drain()
+        kept = worker.drain()
         self._warn()
         return kept
+
+    def ending(self, status: Ending, reason: str = "") -> None:
+        """Notes how the run ends, for when the context is left without an exception.
+
+        Args:
+          status: As for `ended`.
+          reason: Why, in a sentence.
+        """
+        one_of("History.ending", "status", status, get_args(Ending))
+        self._ending = status, reason
 
     def ended(self, status: Ending, reason: str = "") -> None:
         """Ends the run and closes the history; nothing can be written after it.
@@ -226,75 +242,59 @@ class History:
           ValueError: If there is no such status.
         """
         one_of("History.ended", "status", status, get_args(Ending))
-        if self._recorder is None or self._ended:
+        if self._closed or (worker := self._working()) is None:
             return
-        self._later(lambda r: r.end(status, reason))
-        self._ended = True
-        self._wake.set()
-        self._thread.join()
-        self.flush()
-        self._recorder.close()
+        self._closed = True
+        worker.act(lambda r: r.end(status, reason))
+        worker.end()
         self._warn()
-        atexit.unregister(self.flush)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        if self._recorder is None or self._ended:
+        if self._closed or (worker := self._working()) is None:
             return
         self.flush()
         if kind is None:
-            why = self._recorder.stop
-            self.ended("stopped" if why else "finished", why)
+            why = worker.recorder.stop
+            self.ended(*(self._ending or ("stopped" if why else "finished", why)))
         elif issubclass(kind, (KeyboardInterrupt, Interrupted)):
             self.ended("interrupted", str(error))
         else:
             self.ended("failed", f"{kind.__name__}: {error}")
 
     def _later(self, act: Callable[[Recorder], Any]) -> None:
-        if self._recorder is not None:
-            self._queue.append(act)
+        if worker := self._working():
+            worker.act(act)
 
-    def _work(self) -> None:
-        while not self._ended:
-            self._wake.wait(PATIENCE)
-            self._wake.clear()
-            self._drain(ready=True)
+    def _working(self) -> Worker | None:
+        """Begins the run, if it has not; returns None if another process records."""
+        if not self._begun:
+            self._begin(None)
+        return self._worker
 
-    def _drain(self, *, ready: bool = False) -> bool:
-        """Takes what is in the queue, or with `ready` what need not be waited for."""
-        recorder = self._recorder
-        assert recorder is not None
-        with self._lock:
-            count = len(self._queue)
-            while ready and count and not _is_ready(self._queue[count - 1]):
-                count -= 1
-            items = [self._queue.popleft() for _ in range(count)]
-            self._held = 0
-            try:
-                kept = recorder.take(items, now=not ready)
-                self._look(recorder.store)
-            except Exception as error:  # the training goes on, whatever it is
-                recorder.complain(f"The history lost something: {error!r}")
-                return False
-        return kept
-
-    def _look(self, store: Store) -> None:
-        """Looks for commands, where there is a database."""
-        try:
-            found = _database.commands(store.opened, self.key) if store.opened else []
-        except sqlite3.Error:
-            return store.doubt()
-        for command in found:
-            if command["id"] > self._seen and command["acknowledged_step"] is None:
-                self._commands.append(command)
-                self._seen = command["id"]
+    def _begin(self, resume: str | None) -> None:
+        self._begun = True
+        if jax.process_index() != 0:
+            return
+        name, config, sinks, modes = self._about
+        self._far = jax.default_backend() != "cpu"
+        run = opened(self.directory, name, config, resume)
+        self._key = run["key"]
+        store = Store(self.directory, run)
+        recorder = Recorder(store, modes, sinks, resumed=resume is not None)
+        self._worker = Worker(recorder, self._key)
 
     def _warn(self) -> None:
-        while self._recorder and self._recorder.troubles:
-            warnings.warn(self._recorder.troubles.pop(0), stacklevel=3)
+        worker = self._worker
+        while worker and worker.recorder.troubles:
+            warnings.warn(worker.recorder.troubles.pop(0), stacklevel=3)
 
 
-def _is_ready(item: Any) -> bool:
-    return not isinstance(item, tuple) or item[1].words.is_ready()
+def _shared(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Returns, in every process, what the first one has found."""
+    text = np.frombuffer(dumped(found).encode(), np.uint8)
+    share = multihost_utils.broadcast_one_to_all
+    size = int(share(np.int32(text.size)))
+    return loaded(np.asarray(share(np.resize(text, size))).tobytes().decode())

@@ -54,9 +54,9 @@ class Interrupt:
       ValueError: When entered outside of the main thread, where Python has no signals.
 
     Example:
-      >>> import os, signal, optaxctl as octl
+      >>> import signal, optaxctl as octl
       >>> with octl.interrupt.Interrupt() as interrupt:
-      ...     os.kill(os.getpid(), signal.SIGTERM)
+      ...     signal.raise_signal(signal.SIGTERM)
       ...     print(interrupt.reached(step=7), interrupt.name)
       True SIGTERM
     """

@@ -17,6 +17,7 @@ from optaxctl.host._epoch import Epoch
 from optaxctl.host._rewind import Rewind as Rewind
 from optaxctl.host._run import Carry, Run
 from optaxctl.host.checkpoint import Checkpoints
+from optaxctl.host.history import History
 from optaxctl.host.interrupt import Interrupt, Interrupted
 from optaxctl.views._observe import observe
 from optaxctl.views._read import read
@@ -40,6 +41,7 @@ def epochs(
     pure: Callable[[Carry], Any] = lambda carry: carry,
     restore: Callable[[Carry, Any], Carry | None] = lambda carry, tree: tree,
     interrupt: Interrupt | None = None,
+    history: History | None = None,
 ) -> Iterator[Epoch]:
     """Trains, and yields once an epoch, so that the `for` loop stays the user's.
 
@@ -95,6 +97,9 @@ def epochs(
       interrupt: An `Interrupt` that was entered. Once it is reached, the carry and the
         place in the epoch are saved after the step at hand, and `Interrupted` ends the
         loop; it goes on there with the next call.
+      history: Records every step, evaluation and epoch, what the loop does, and why the
+        run ends; with `checkpoints`, the run that they are of. It brings what users ask
+        for by `optaxctl set` and `stop`, which is done within `look_every` steps.
 
     Yields:
       An `Epoch` each. The last one has a `reason`.
@@ -141,7 +146,7 @@ def epochs(
     keeper = keep_best(mode)
     keep = jax.jit(keeper.update)
     kept = keeper.init(best_of(pure(carry)))
-    run = Run(carry, kept, pure, restore, checkpoints, max_rewinds)
+    run = Run(carry, kept, pure, restore, checkpoints, max_rewinds, history)
 
     def describe(**told: Any) -> Epoch:
         best, seen, since = jax.device_get(
@@ -198,8 +203,8 @@ def epochs(
         for batch in stream:
             run.move(step(run.carry, batch))
             done += 1
-            if checkpoints is not None and done % look_every == 0:
-                run.look()
+            if done % look_every == 0:
+                run.obey() if checkpoints is None else run.look()
                 if run.over:
                     break
             leave()
@@ -215,12 +220,14 @@ def epochs(
         run.widen()
         seconds = time.perf_counter() - began
         record = describe(number=n + 1, metrics=metrics, seconds=seconds, **run.told())
+        run.evaluated(record)
         if record.number % save_every == 0:
             run.save(record)
         if record.stopped:
             break
 
     if record:
+        run.ends(record)
         run.save(record)
         run.wait()
         yield record

@@ -7,16 +7,19 @@ once, and a run that is under way is not disturbed.
 from pathlib import Path
 from typing import Any
 
+from optaxctl._core.closest import did_you_mean
 from optaxctl.host import _database
 from optaxctl.host._recorded import (
     STATUSES,
     Event as Event,
     Run as Run,
     Status,
-    hint,
     is_alive,
     one_of,
 )
+from optaxctl.host._summary import merit
+
+_SPECIAL = ("@latest", "@best")
 
 
 class UnknownRun(LookupError):
@@ -63,7 +66,11 @@ class Project:
         return [run for run in found if status in (None, run.status)]
 
     def run(self, key: str = "@latest") -> Run:
-        """Returns one run: by its key, the beginning of it, or "@latest".
+        """Returns one run: by its key, the beginning of it, "@latest" or "@best".
+
+        The best is, of the runs that have finished or that a controller stopped, the
+        one with the best value of the metric that stands first in its summary: a
+        validation loss, else another validation metric, else a loss.
 
         Raises:
           UnknownRun: A `LookupError`, if there is none, or several begin so.
@@ -71,6 +78,8 @@ class Project:
         found = self.runs()
         if key == "@latest" and found:
             return found[0]
+        if key == "@best" and found:
+            return self._best(found)
         exact = [run for run in found if run.key == key]
         matches = exact or [run for run in found if key and run.key.startswith(key)]
         if len(matches) == 1:
@@ -79,8 +88,9 @@ class Project:
         listed = ", ".join(keys[:10]) + (", ..." if len(keys) > 10 else "")
         if matches:
             raise UnknownRun(f"{len(keys)} runs begin with {key!r}: {listed}.")
+        hint = did_you_mean(key, [*keys, *_SPECIAL])
         raise UnknownRun(
-            f"There is no run {key!r} in {self.directory}.{hint(key, keys)} "
+            f"There is no run {key!r} in {self.directory}.{hint} "
             + (f"There are, the newest first: {listed}." if keys else "It has no runs.")
         )
 
@@ -106,6 +116,15 @@ class Project:
         gone = [run for run in self.runs()[last:] if run.status != "running"]
         self._delete(gone)
         return [run.key for run in gone]
+
+    def _best(self, found: list[Run]) -> Run:
+        ended = [run for run in found if run.status in ("finished", "stopped")]
+        if measured := [run for run in ended if run.summary.get("best")]:
+            return min(measured, key=lambda run: merit(run.summary))
+        raise UnknownRun(
+            f"No run in {self.directory} has finished with a metric, so none is the "
+            "best. `@latest` is the one that started last."
+        )
 
     def _delete(self, gone: list[Run]) -> None:
         for run in gone:

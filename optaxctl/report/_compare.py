@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from optaxctl.host._format import NOTHING, count, duration, number
-from optaxctl.host._summary import TrainingSummary
-from optaxctl.report._words import flat, rank
+from optaxctl.host._summary import TrainingSummary, rank
+from optaxctl.report._words import flat
 
 if TYPE_CHECKING:
     from optaxctl.host.runs import Run

@@ -8,7 +8,8 @@ from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from optaxctl.host._format import count, number
-from optaxctl.report._words import flat, rank
+from optaxctl.host._summary import rank
+from optaxctl.report._words import flat
 
 if TYPE_CHECKING:
     from optaxctl.host.runs import Event, Run

@@ -85,11 +85,6 @@ def fit(panels: list[Panel], place: int) -> Verdict:
     return overfitting(train.steps, train.values, val.steps, val.values)
 
 
-def rank(name: str) -> tuple[bool, bool]:
-    """Sorts validation before training, and losses before other metrics."""
-    return not name.startswith("val"), "loss" not in name
-
-
 def flat(tree: Mapping[str, Any], above: str = "") -> dict[str, str]:
     """Returns nested settings by the path of each, as `lr.factor`."""
     rows: dict[str, str] = {}

@@ -16,6 +16,7 @@ from optaxctl.views._actuate import freeze, gate
 from optaxctl.views._inject import Injected, with_extra_args
 from optaxctl.views._measure import Loop, Orders
 from optaxctl.views._refusals import refuse_rivals, validate
+from optaxctl.views._ring import noted, with_ring
 from optaxctl.views._snapshots import Snapshots, filed, flown, restored
 from optaxctl.views._state import ControlState, flying
 
@@ -57,6 +58,7 @@ def control(
     record: Sequence[str] = (),
     learning_rate: float | Schedule | None = None,
     snapshots: Snapshots | None = None,
+    rows: int | None = None,
     axis_name: str | None = None,
 ) -> Control:
     """Wraps an optimizer so that a controller decides what each step does.
@@ -97,6 +99,8 @@ def control(
         schedules count other steps.
       snapshots: How often to keep a healthy state on the device to go back to, and how
         many; needs `params` in every update.
+      rows: Of how many last steps to keep the row for `octl.rows`, >= 1, where a step
+        cannot return `octl.row`. One more array, written in place.
       axis_name: The axis of `shard_map` over which signals are averaged and the
         squares of sharded gradients summed. Under `check_vma=False` JAX cannot tell
         shards from copies: reduce the gradients first.
@@ -123,7 +127,7 @@ def control(
       Unlike `optax.apply_if_finite` it never gives in and accepts a NaN, it sees the
       loss, and it reads the gradients once.
     """
-    validate(inner, controller, observed, record, learning_rate, snapshots)
+    validate(inner, controller, observed, record, learning_rate, snapshots, rows)
     injected = inner if isinstance(inner, Injected) else None
     loop = Loop(
         controller=fresh_only(controller, frozenset(observed)),
@@ -149,8 +153,8 @@ def control(
         if "lr_scale" in fields:
             refuse_rivals(state, owned="learning_rate" in values)
         slots = snapshots.fill(params, state) if snapshots else None
-        packed = layout.pack(content)
-        return beside(params, ControlState(layout, *packed, state, slots))
+        whole = ControlState(layout, *layout.pack(content), state, slots)
+        return beside(params, with_ring(whole, rows))
 
     def move(
         orders: Orders, updates: Any, inner: Any, params: Any, extra: Any, apply: bool
@@ -164,7 +168,7 @@ def control(
     def run(
         updates: Any, state: ControlState, params: Params, extra: Any, *, apply: bool
     ) -> tuple[Any, ControlState]:
-        inner, slots = state.inner, state.snapshots or ()
+        inner, slots, ring = state.inner, state.snapshots or (), state.rows
         if snapshots and params is None:
             raise TypeError(
                 "`control(snapshots=...)` keeps the parameters, so `update` must be "
@@ -186,7 +190,7 @@ def control(
         if snapshots and not apply:
             out = flown(back, landing, newest, slots, out, params)
         packed = layout.pack(flying(content, back & (not apply)), state.i32[0])
-        return out, ControlState(layout, *packed, inner, slots or None)
+        return out, noted(ControlState(layout, *packed, inner, slots or None, ring))
 
     return Control(init, _Step(run))
 

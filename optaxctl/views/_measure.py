@@ -126,8 +126,8 @@ class Loop:
         for name in sorted(force.keys() & decision.knobs.keys()):
             force[name] *= decision.knobs[name]
         scale = jnp.asarray(decision.lr_scale)
-        if "learning_rate" in force:
-            force["learning_rate"] *= scale
+        if content.lr_factor is not None:
+            force["learning_rate"] *= content.lr_factor * scale
             scale = jnp.ones((), jnp.float32)
         new = new._replace(clipped=new.clipped + (ok & clips).astype(jnp.int32))
         if content.health is None or health is None:
@@ -179,8 +179,9 @@ class Loop:
         return owned, broken
 
     def _known_rate(self, content: Content) -> dict[str, Any]:
-        if "learning_rate" in content.hyperparams:
-            return {"learning_rate": content.hyperparams["learning_rate"].value}
+        if content.lr_factor is not None:
+            rate = content.hyperparams["learning_rate"].value
+            return {"learning_rate": rate * content.lr_factor}
         if self.rate is None:
             return {}
         return {"learning_rate": jnp.asarray(self.rate(content.accepted), jnp.float32)}

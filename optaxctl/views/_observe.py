@@ -92,15 +92,10 @@ def set_lr(opt_state: Any, learning_rate: Any) -> Any:
       >>> round(octl.read(state).learning_rate, 6)
       0.02
     """
-    if not any(_owns_rate(state.layout) for state in states(opt_state)):
-        raise TypeError(
-            "`set_lr` found no learning rate that control owns. Build the optimizer "
-            "with `control(inject(optax.adamw, learning_rate=...), ...)`."
-        )
+    owners = _owners("set_lr", opt_state)
     held = learning_rate is not None
     if held:
         checks.at_least(0, "set_lr", several=True, learning_rate=learning_rate)
-        owners = [s for s in states(opt_state) if _owns_rate(s.layout)]
         _check_shape("set_lr", "learning_rate", learning_rate, owners)
 
     def rate(layout: Layout) -> dict[str, Any]:
@@ -110,6 +105,52 @@ def set_lr(opt_state: Any, learning_rate: Any) -> Any:
         return {**value, "hyperparams/learning_rate/held": held}
 
     return write(opt_state, rate)
+
+
+def set_lr_scale(opt_state: Any, factor: Any) -> Any:
+    """Scales the learning rate by hand; a compiled step is not traced again.
+
+        rate in force = (number or schedule of `inject`, or `set_lr`) * factor * scales
+
+    It stays, through checkpoints too, until another is set, and takes the place of the
+    last one: 0.5 and then 1 is the old rate again. The controllers see the scaled rate
+    as `learning_rate`; what they call `lr_scale` is theirs alone.
+
+    Args:
+      opt_state: Any tree that contains control states, as in `observe`.
+      factor: >= 0; 1 leaves the rate as it is. An array of the shape of the leading
+        axes where the state is vmapped.
+
+    Returns:
+      The tree with the factor in it; for NNX the same object.
+
+    Raises:
+      TypeError: If no control state in the tree owns a learning rate, or the factor has
+        another shape.
+      ValueError: If the factor is negative or not finite.
+
+    Example:
+      >>> import jax.numpy as jnp, optax, optaxctl as octl
+      >>> tx = octl.control(octl.inject(optax.sgd, learning_rate=0.5), octl.guard())
+      >>> state = octl.set_lr_scale(tx.init(jnp.ones(2)), 0.25)
+      >>> octl.read(state).learning_rate
+      0.125
+    """
+    owners = _owners("set_lr_scale", opt_state)
+    checks.at_least(0, "set_lr_scale", several=True, factor=factor)
+    _check_shape("set_lr_scale", "factor", factor, owners)
+    scaled = lambda layout: {"lr_factor": factor} if _owns_rate(layout) else {}
+    return write(opt_state, scaled)
+
+
+def _owners(who: str, opt_state: Any) -> list[ControlState]:
+    found = [state for state in states(opt_state) if _owns_rate(state.layout)]
+    if not found:
+        raise TypeError(
+            f"`{who}` found no learning rate that control owns. Build the optimizer "
+            "with `control(inject(optax.adamw, learning_rate=...), ...)`."
+        )
+    return found
 
 
 def _owns_rate(layout: Layout) -> bool:

@@ -151,6 +151,8 @@ def _check_fingerprint(state: ControlState, i32: Any) -> None:
 def _reading(content: Content) -> Reading:
     decision = content.decision
     values = {n: h.value for n, h in content.hyperparams.items()}
+    if content.lr_factor is not None:
+        values["learning_rate"] = values["learning_rate"] * content.lr_factor
     factors = {**decision.knobs}
     factors["learning_rate"] = factors.get("learning_rate", 1) * decision.lr_scale
     force = {n: v * factors.get(n, np.float32(1)) for n, v in values.items()}

@@ -6,6 +6,7 @@ import jax
 import optax
 import optax.contrib
 
+from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, require_controller, shape
 from optaxctl.views._inject import Injected
 from optaxctl.views._signals import COMPUTED
@@ -19,6 +20,7 @@ def validate(
     record: Any,
     learning_rate: Any,
     snapshots: Any,
+    rows: Any,
 ) -> None:
     """Refuses arguments of `control` that make no sense, alone or together."""
     require_controller("control", "controller", controller)
@@ -26,6 +28,8 @@ def validate(
         raise TypeError(
             f"`control(snapshots=...)` must be a `Snapshots(...)`, got {snapshots!r}."
         )
+    if rows is not None:
+        checks.count("control", rows=rows)
     for argument, names in (("observed", observed), ("record", record)):
         if isinstance(names, str):
             raise TypeError(

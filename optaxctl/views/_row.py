@@ -142,8 +142,8 @@ def _rate(content: Any, signals: dict[str, Any]) -> Any:
     """Returns the rate in force; the signal of that name is the one before scales."""
     scale = content.decision.lr_scale
     known = signals.pop("learning_rate", jnp.nan)
-    if "learning_rate" in content.hyperparams:
-        known = content.hyperparams["learning_rate"].value
+    if content.lr_factor is not None:
+        known = content.hyperparams["learning_rate"].value * content.lr_factor
         known = known * content.decision.knobs.get("learning_rate", 1)
     return known * scale
 

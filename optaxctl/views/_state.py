@@ -44,6 +44,7 @@ class Content(NamedTuple):
     signals: dict[str, F32]  # of the last step
     observed: dict[str, Observed]
     hyperparams: dict[str, Hyperparameter]
+    lr_factor: F32 | None  # set by hand, where control owns the learning rate
     gauges: dict[str, Any]
     controller: State
     health: Health | None  # where there are snapshots
@@ -52,7 +53,8 @@ class Content(NamedTuple):
 class ControlState(NamedTuple):
     """State of every view: the packed `Content` and the inner optimizer's state.
 
-    `layout` is static: names, shapes and offsets of what `f32` and `i32` hold.
+    `layout` is static: names, shapes and offsets of what `f32` and `i32` hold. `rows`
+    are the words of the last steps, where they are kept.
     """
 
     layout: Layout
@@ -60,10 +62,15 @@ class ControlState(NamedTuple):
     i32: jax.Array
     inner: Any
     snapshots: Slots | None = None
+    rows: jax.Array | None = None
 
     def arrays(self) -> tuple[jax.Array, jax.Array]:
         """Returns the packed arrays, out of the variables that NNX keeps them in."""
         return _value(self.f32), _value(self.i32)
+
+    def ring(self) -> Any:
+        """Returns the rows that are kept, likewise, or None."""
+        return _value(self.rows)
 
     def content(self) -> Content:
         """Unpacks the arrays; leading axes, as under `vmap`, stay in front."""
@@ -81,6 +88,7 @@ def initial(
     """Returns the content before the first step."""
     state = controller.init()
     _, neutral = shape(controller)
+    one = jnp.ones((), jnp.float32)
 
     def zero() -> I32:
         return jnp.zeros((), jnp.int32)
@@ -104,6 +112,7 @@ def initial(
         hyperparams={
             n: Hyperparameter(v, no()) for n, v in (hyperparams or {}).items()
         },
+        lr_factor=one if "learning_rate" in (hyperparams or {}) else None,
         gauges=dict(controller.gauges(state)),
         controller=state,
         health=snapshots.start() if snapshots else None,
@@ -143,6 +152,7 @@ def counted(
             for n, o in content.observed.items()
         },
         hyperparams=content.hyperparams,
+        lr_factor=content.lr_factor,
         gauges=dict(controller.gauges(state)),
         controller=state,
         health=content.health,

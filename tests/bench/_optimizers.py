@@ -51,6 +51,11 @@ def with_snapshots() -> dict[str, Optimizer]:
     }
 
 
+def keeping(rows: int) -> Optimizer:
+    """Control that keeps the rows of the last steps in its state."""
+    return _controlled(octl.inject(optax.adamw, learning_rate=RATE), rows=rows)
+
+
 def signals() -> dict[str, jax.Array]:
     """Scalars as a step would hand them over."""
     return {name: jnp.float32(1) for name in ("value", *METRICS)}

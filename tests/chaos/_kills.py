@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from optaxctl.host._recorded import Run
+from optaxctl.host.runs import Project
 from tests.chaos._process import End, Training
 
 
@@ -27,8 +29,8 @@ class Whole:
         if not end.done:
             return [end.complaint]
         memory = self.end.report["memory"]
-        here = {"memory": memory, "disk": memory, "record": _record(self.directory)}
-        there = {**end.report, "record": _record(directory)}
+        here = {"memory": memory, "disk": memory, **_records(self.directory)}
+        there = {**end.report, **_records(directory)}
         return [name for name in here if here[name] != there[name]]
 
     def leftovers(self, directory: Path, end: End) -> list[str]:
@@ -77,8 +79,8 @@ class Round:
     kills: list[dict[str, Any]]
     differences: list[str]
     leftovers: list[str]
-    lost: int  # epochs that are missing in its record
-    doubled: int  # lines too many in its record
+    lost: int  # steps that are missing in its history
+    doubled: int  # and those that are too many
 
 
 def killed(run: Whole, at: Path, seed: int, number: int) -> Round:
@@ -107,15 +109,15 @@ def killed(run: Whole, at: Path, seed: int, number: int) -> Round:
         kills.append({"kind": kind, **_wreckage(directory)})
     else:
         end = run.training.run(directory)
-    wanted = [row["epoch"] for row in rows(run.directory)]
-    found = [row["epoch"] for row in rows(directory)] if end.done else []
+    wanted = steps(run.directory)
+    found = steps(directory) if end.done else []
     result = Round(
         number,
         kills,
         run.differences(directory, end),
         run.leftovers(directory, end),
         lost=len(set(wanted) - set(found)),
-        doubled=len(found) - len(set(found)),
+        doubled=len(found) - len(set(found) & set(wanted)),
     )
     shutil.rmtree(directory)
     return result
@@ -133,12 +135,36 @@ def checkpoints(directory: Path) -> list[str]:
 
 
 def rows(directory: Path) -> list[dict[str, Any]]:
-    """Returns the record."""
-    return [json.loads(line) for line in _record(directory).splitlines()]
+    """Returns what the program has written of the epochs."""
+    lines = (directory / "record.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
 
 
-def _record(directory: Path) -> str:
-    return (directory / "record.jsonl").read_text()
+def steps(directory: Path) -> list[int]:
+    """Returns the steps in the history."""
+    return _recorded(directory).series("step")[0]
+
+
+def _recorded(directory: Path) -> Run:
+    # A run that was killed before it had saved anything is another one.
+    return Project(directory / "runs").runs()[0]
+
+
+def _records(directory: Path) -> dict[str, Any]:
+    """Returns all that is recorded but times and paths."""
+    run = _recorded(directory)
+    emergency = "emergency"  # its outcome is a path
+    events = [
+        (e.step, e.actor, e.kind, e.severity, e.old, e.new, e.reason, e.evidence)
+        + (() if e.kind == emergency else (e.outcome,))
+        for e in run.events()
+    ]
+    return {
+        "epochs": rows(directory),
+        "series": {name: str(run.series(name)) for name in run.names()},
+        "events": sorted(map(str, events)),
+        "end": (run.step, run.status, run.reason),
+    }
 
 
 def _wreckage(directory: Path) -> dict[str, Any]:

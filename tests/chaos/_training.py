@@ -1,8 +1,8 @@
 """The run that is killed: Flax linen on the digits, under full control.
 
 `python -m tests.chaos._training DIRECTORY DIGITS` trains until it is done, or goes on
-from what it finds in the directory. The record is a file of a line an epoch, as a user
-would write it, and exact however often the run is killed.
+from what it finds in the directory. It is recorded in a history, and in a file of a
+line an epoch, as a user would write it, exact however often the run is killed.
 """
 
 import argparse
@@ -143,7 +143,7 @@ def train(
     epochs: int,
     interrupt: octl.interrupt.Interrupt,
 ) -> Iterator[octl.loop.Epoch]:
-    """Trains, and yields what the loop tells of every epoch, once it is recorded."""
+    """Trains, and yields what the loop tells of every epoch, once that is in a file."""
     data = np.load(digits)
     images, labels = data["images"], data["labels"]
     x, y = images[: BATCH * STEPS], labels[: BATCH * STEPS]
@@ -154,7 +154,10 @@ def train(
         for n, chosen in enumerate(order.reshape(STEPS, BATCH)):
             yield x[chosen] * np.float32(BROKEN.get((epoch, n), 1)), y[chosen]
 
-    with octl.checkpoint.Checkpoints(directory / "checkpoints", keep=2) as checkpoints:
+    with (
+        octl.checkpoint.Checkpoints(directory / "checkpoints", keep=2) as checkpoints,
+        octl.history.History(directory / "runs", name="digits") as history,
+    ):
         told = octl.loop.epochs(
             step,
             begin,
@@ -164,6 +167,7 @@ def train(
             checkpoints=checkpoints,
             look_every=LOOK,
             interrupt=interrupt,
+            history=history,
         )
         record = directory / "record.jsonl"
         for n, epoch in enumerate(told):

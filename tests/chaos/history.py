@@ -104,15 +104,16 @@ def wrong(writer: Writer, last: int, first: int = 1) -> str:
     return "" if accepted == steps else "rows are not those that were written"
 
 
-def kills(at: Path, rng: random.Random) -> dict[str, Any]:
+def kills(at: Path, rng: random.Random, ring: int = 0) -> dict[str, Any]:
     """Kills a writer at any moment, and lets another go on from what is kept."""
-    first = Writer(at, "--flush-every", rng.choice((7, 50, 400)), "--steps", 10**6)
+    how = ("--ring", ring, "--flush-every", rng.choice((7, 50, 400)))
+    first = Writer(at, *how, "--steps", 10**6)
     first.until("kept")
     time.sleep(rng.uniform(0, 1.5))
     first.kill()
     lost = wrong(first, first.kept)
     start = rng.randint(1, first.kept)
-    end = ("--start", start, "--steps", start + 500)
+    end = ("--ring", ring, "--start", start, "--steps", start + 500)
     second = Writer(at, "--resume", first.key, *end).until("key").end()
     steps = octl.runs.Project(at).run(first.key).series("step")[0]
     once = steps == list(range(1, start + 501))
@@ -220,6 +221,7 @@ def _row(writer: Writer, *, lost: str, whole: bool = True, **told: Any) -> dict:
 
 SCENES: dict[str, Callable[[Path, random.Random], dict[str, Any] | None]] = {
     "killed": kills,
+    "killed: from a ring": functools.partial(kills, ring=64),
     "together": together,
     "locked": locked,
     **{

@@ -54,8 +54,8 @@ def kills(
     )
     for name, value in {
         "rounds that differ": sum(bool(r.differences) for r in results),
-        "epochs lost from a record": sum(r.lost for r in results),
-        "epochs doubled in a record": sum(r.doubled for r in results),
+        "steps lost from a history": sum(r.lost for r in results),
+        "steps doubled in a history": sum(r.doubled for r in results),
         "rounds that leave something over": sum(bool(r.leftovers) for r in results),
         "rounds without a kill": sum(not r.kills for r in results),
     }.items():

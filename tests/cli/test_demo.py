@@ -13,6 +13,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from optaxctl.host.runs import Project
+
+pytestmark = pytest.mark.newest  # with the oldest jax, CI runs the demo by itself
+
 ROOT = Path(__file__).parents[2]
 DEMO = (sys.executable, "-c", "from optaxctl.cli import main; main()", "demo")
 
@@ -45,7 +49,7 @@ def whole(tmp_path_factory):
 def arrays(directory):
     """Every array of the newest checkpoint, by path, as it lies on the disk."""
     with ocp.CheckpointManager(
-        directory / "checkpoints",
+        directory / "demo" / "checkpoints",
         item_handlers={"state": ocp.StandardCheckpointHandler()},
     ) as manager:
         step = manager.latest_step()
@@ -81,7 +85,10 @@ def test_messages_go_to_stderr_and_name_the_corrupted_batch(whole):
         "run goes on."
     )
     assert told[1].startswith("epoch 10/60, step 181, val_loss 0.")
-    assert told[-1] == summary["stop_reason"]
+    assert told[-2] == summary["stop_reason"]
+    assert re.match(
+        r"Recorded as demo-\w{4}; `optaxctl report --directory .*` draws it\.", told[-1]
+    )
 
 
 def test_a_killed_and_resumed_run_ends_as_an_uninterrupted_one(whole, tmp_path):
@@ -107,6 +114,11 @@ def test_a_killed_and_resumed_run_ends_as_an_uninterrupted_one(whole, tmp_path):
     (step, theirs), (last, ours) = arrays(tmp_path), arrays(whole[0])
     assert step == last == whole[1]["steps"]
     assert theirs == ours
+    (run,), (uncut,) = (Project(place).runs() for place in (tmp_path, whole[0]))
+    assert (run.status, run.step, run.reason) == ("stopped", step, uncut.reason)
+    for name in uncut.names():
+        np.testing.assert_array_equal(run.series(name), uncut.series(name), name)
+    assert [e.step for e in run.events() if e.kind == "refused"] == [42]
 
 
 def test_the_example_is_the_same_program(whole, tmp_path):
@@ -143,28 +155,32 @@ def test_a_finished_run_resumes_to_the_same_summary_as_a_table(whole):
     ],
 )
 def test_a_directory_of_something_else_is_left_alone(tmp_path, options, message):
-    (tmp_path / "thesis.tex").write_text("precious")
+    place = tmp_path / "demo"
+    place.mkdir()
+    (place / "thesis.tex").write_text("precious")
     done = demo(tmp_path, *options)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"{tmp_path} {message}\n"
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    assert done.stderr == f"{place} {message}\n"
+    assert [path.name for path in tmp_path.rglob("*")] == ["demo", "thesis.tex"]
 
 
 @pytest.mark.parametrize("option", ["seed", "epochs"])
 def test_a_run_resumes_only_as_what_it_is(tmp_path, option):
     settings = {"seed": 1, "epochs": 30}
-    (tmp_path / "demo.json").write_text(json.dumps(settings))
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "demo.json").write_text(json.dumps(settings))
     done = demo(tmp_path, "--resume", f"--{option}", "7")
     assert done.returncode == 1
     assert f"started with --{option} {settings[option]} and" in done.stderr
 
 
 def test_a_new_run_replaces_an_earlier_one(tmp_path):
-    (tmp_path / "demo.json").write_text('{"seed": 1, "epochs": 9}')
-    (tmp_path / "checkpoints" / "99").mkdir(parents=True)
+    place = tmp_path / "demo"
+    (place / "checkpoints" / "99").mkdir(parents=True)
+    (place / "demo.json").write_text('{"seed": 1, "epochs": 9}')
     done = demo(tmp_path, "--epochs", "3", "--seed", "2", "-o", "json")
     assert done.returncode == 0, done.stderr
-    assert f"Replacing the earlier run in {tmp_path}.\n" in done.stderr
+    assert f"Replacing the earlier run in {place}.\n" in done.stderr
     assert json.loads(done.stdout)["steps"] == 3 * 18
-    assert json.loads((tmp_path / "demo.json").read_text()) == {"seed": 2, "epochs": 3}
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["54"]
+    assert json.loads((place / "demo.json").read_text()) == {"seed": 2, "epochs": 3}
+    assert [path.name for path in (place / "checkpoints").iterdir()] == ["54"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 from optaxctl.cli import _app, _runs
 from optaxctl.host import _database
 from optaxctl.host._recorded import LEVELS, STATUSES
+from optaxctl.host.runs import Project, UnknownRun
 from tests.report._project import event, training, write
 
 # What a terminal would obey, what rich would, and what would break a line.
@@ -86,6 +88,14 @@ def test_show_is_one_screen_of_what_stands(project):
         assert words in told
     assert "150  rate  lr_scale  1 → 0.5  val_loss has not improved" in told
 
+    terminal = {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "60"}
+    _, out, _ = call(project, "show", "golf-01", **terminal)
+    wrapped = re.sub("\x1b.*?m", "", out).splitlines()[1:]
+    assert max(map(len, wrapped)) <= 60
+    assert " ".join("".join(wrapped).split()) == " ".join(
+        "".join([reason, *lines]).split()
+    )
+
     _, out, _ = call(project, "show")
     assert out.splitlines()[2:7] == [
         "val_loss       0.5   best 0.25 at step 2",
@@ -156,6 +166,35 @@ def test_followed_events_come_once_and_end_with_the_run(tmp_path, monkeypatch):
     assert call(tmp_path, "events", "b", "--follow")[0] == 130
 
 
+def test_the_best_run_and_runs_in_another_order(tmp_path):
+    def ran(key, best, rate, **fields):
+        summary = {"best": best, "last": {"learning_rate": rate}, **fields}
+        status = "running" if key == "f" else "stopped" if key == "c" else "finished"
+        write(tmp_path, {}, key=key, status=status, summary=summary)
+
+    ran("a", {"loss": [0.01, 1]}, 0.1)
+    with pytest.raises(UnknownRun, match=r"'@bets' in .* Did you mean `@best`"):
+        Project(tmp_path).run("@bets")
+    assert Project(tmp_path).run("@best").key == "a"
+    ran("b", {"loss": [0.1, 1], "val_loss": [0.5, 9]}, float("nan"))
+    ran("c", {"loss": [0.2, 1], "val_loss": [0.4, 9]}, 0.3, events={"info": 2})
+    ran("d", {}, 0.2)
+    ran("e", {"val_acc": [99.0, 1]}, 0.4, modes={"val_acc": "max"})
+    ran("f", {"val_loss": [0.1, 9]}, 0.5)
+    ran("g", {"val_acc": [98.0, 1]}, 0.4, modes={"val_acc": "max"})
+    assert Project(tmp_path).run("@best").key == "c"
+    orders = {"best": "fcbegad", "learning-rate": "fgecdab", "run": "abcdefg"}
+    for column, order in {**orders, "events": "cgfedba"}.items():
+        code, out, _ = call(tmp_path, "runs", "--sort", column)
+        assert (code, "".join(n[0] for n in out.splitlines()[1:])) == (0, order)
+    _, out, err = call(tmp_path, "runs", "--sort", "best", "--limit", "1")
+    assert (out.splitlines()[1][0], err.split(";")[0]) == ("f", "The first 1 of 7 runs")
+    keys = [run.key for run in Project(tmp_path).runs() if run.key != "f"]
+    Project(tmp_path).delete(*keys)
+    with pytest.raises(UnknownRun, match=r"No run in .* has finished with a metric"):
+        Project(tmp_path).run("@best")
+
+
 def test_a_report_is_there_in_whole_or_as_it_was(project, tmp_path, monkeypatch):
     path = tmp_path / "run.html"
     arguments = ("report", "golf-01", "--compare", "golf-02", "-o", str(path))
@@ -205,14 +244,15 @@ def test_failures_have_a_status_and_a_sentence(project, tmp_path):
 def test_options_offer_what_runs_and_events_have():
     assert list(_app.Status) == list(STATUSES)
     assert list(_app.Severity) == list(LEVELS)
+    assert [name.replace("-", " ") for name in _app.Column] == list(_runs.HEAD)
 
 
 def test_looking_needs_neither_jax_nor_numpy(project, tmp_path):
     code = (
         "import sys\n"
         "from optaxctl.cli._app import app\n"
-        "for command in (['runs'], ['show'], ['events']):\n"
-        "    app(command, standalone_mode=False)\n"
+        "for command in ('runs', 'show', 'events', 'watch', 'stop @best'):\n"
+        "    app(command.split(), standalone_mode=False)\n"
         "assert not {'jax', 'numpy'} & sys.modules.keys()\n"
         "app(['report', '-o', sys.argv[1]], standalone_mode=False)\n"
         "app(['compare', '@latest'], standalone_mode=False)\n"

@@ -37,6 +37,7 @@ def test_every_example_is_here():
     assert found == set(SAYS)
 
 
+@pytest.mark.newest
 @pytest.mark.parametrize("name", SAYS)
 def test_an_example_is_short_and_says_what_it_did(name, capsys):
     path = EXAMPLES / f"{name}.py"

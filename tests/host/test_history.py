@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 import optaxctl as octl
-from optaxctl.host import _database, history as module
+from optaxctl.host import _database, _worker
 from optaxctl.host.interrupt import Interrupted
 from optaxctl.host.runs import Project, UnknownRun
 from tests.host._rows import row
@@ -70,7 +70,7 @@ def test_everything_is_recorded(tmp_path):
 
 
 def test_a_step_goes_through_jit_and_a_thread(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "WAKE", 8)
+    monkeypatch.setattr(_worker, "WAKE", 8)
     step = jax.jit(lambda r: r._replace(words=r.words.at[:2].add(1)))
     now = row(0)
     with octl.history.History(tmp_path) as history:
@@ -83,14 +83,17 @@ def test_a_step_goes_through_jit_and_a_thread(tmp_path, monkeypatch):
 
 
 def test_memory_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "WAKE", 8)
-    monkeypatch.setattr(module, "HELD", 16 * module.ROW)
+    monkeypatch.setattr(_worker, "WAKE", 8)
+    monkeypatch.setattr(_worker, "HELD", 16 * _worker.ROW)
     with octl.history.History(tmp_path) as history:
-        monkeypatch.setattr(history._wake, "set", lambda: None)  # the thread sleeps on
+        history.flush()
+        worker = history._worker
+        assert worker
+        monkeypatch.setattr(worker._wake, "set", lambda: None)  # the thread sleeps on
         most = 0
         for step in range(1, 200):
             history.write(row(step))
-            most = max(most, len(history._queue))
+            most = max(most, len(worker._queue))
         monkeypatch.undo()
     assert most <= 16
     assert losses(history)[0] == list(range(1, 200))
@@ -164,8 +167,9 @@ def test_sinks_get_every_record_and_may_fail(tmp_path):
 
     file = tmp_path / "run.jsonl"
     sinks = [broken, octl.history.jsonl(file)]
+    history = octl.history.History(tmp_path, name="a", sinks=sinks)
     with pytest.warns(UserWarning, match=r"sink of the history failed.*offline"):
-        history = octl.history.History(tmp_path, name="a", sinks=sinks)
+        history.flush()
     history.write(row(range(1, 3), clipped=lambda s: s == 2))
     history.flush()
     history.evaluated(2, val_loss=float("inf"))
@@ -215,6 +219,7 @@ def test_how_a_run_ends(tmp_path, error, status, reason):
 
 def test_commands_reach_the_loop(tmp_path):
     with octl.history.History(tmp_path) as history:
+        history.flush()
         number = run_of(history).ask(lr_scale=0.5)
         history.flush()
         (command,) = history.commands()

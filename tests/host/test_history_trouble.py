@@ -33,8 +33,9 @@ def locked(tmp_path, monkeypatch):
 
 def test_a_locked_database_is_made_up_for(tmp_path, locked):
     # Further warnings would be errors.
+    history = octl.history.History(tmp_path, name="a")
     with pytest.warns(UserWarning, match=r"locked\).*training goes on"):
-        history = octl.history.History(tmp_path, name="a")
+        history.flush()
     with history:
         history.write(row(range(1, 11)))
         assert history.flush()  # to the spill file
@@ -49,10 +50,11 @@ def test_a_locked_database_is_made_up_for(tmp_path, locked):
 def test_what_a_dead_process_spilled_is_merged_by_the_next(tmp_path, locked):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
+    history = octl.history.History(tmp_path, name="a", config={"x": 1})
     with pytest.warns(UserWarning, match="locked"):
-        history = octl.history.History(tmp_path, name="a", config={"x": 1})
-    assert history._recorder
-    history._recorder.store.run["environment"]["pid"] = ended.pid
+        history.flush()
+    assert history._worker
+    history._worker.recorder.store.run["environment"]["pid"] = ended.pid
     history.write(row(range(1, 11), alarms=lambda s: BAD * (s == 5)))
     history.ended("finished")
     spill = tmp_path / f"{history.key}.spill.jsonl"
@@ -86,8 +88,9 @@ def test_where_nothing_can_be_written_memory_holds_it(tmp_path, locked, monkeypa
 
     monkeypatch.setattr(_store, "_append", full)
     monkeypatch.setattr(_store, "MOST", 15)
+    history = octl.history.History(tmp_path)
     with pytest.warns(UserWarning, match="locked"):
-        history = octl.history.History(tmp_path)
+        history.flush()
     for first in (1, 11, 21):
         history.write(row(range(first, first + 10)))
         assert not history.flush()

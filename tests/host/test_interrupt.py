@@ -1,6 +1,5 @@
 """A signal is a checkpoint at the next step, and the run goes on from there."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -46,7 +45,7 @@ def epochs(
         nonlocal count
         for row in np.random.default_rng(n).normal(size=(length, 3)).astype("f4"):
             if count == at:
-                os.kill(os.getpid(), signal.SIGTERM)
+                signal.raise_signal(signal.SIGTERM)
             count += 1
             yield row
 
@@ -118,10 +117,10 @@ def test_the_second_signal_is_what_it_was_before() -> None:
     before = [signal.getsignal(s) for s in octl.interrupt.SIGNALS]
     with octl.interrupt.Interrupt() as interrupt:
         assert not interrupt.reached(0)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert (interrupt.reached(1), interrupt.name) == (True, "SIGINT")
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
     assert [signal.getsignal(s) for s in octl.interrupt.SIGNALS] == before
     with interrupt:
         assert (interrupt.reached(1), interrupt.name) == (False, None)
@@ -139,10 +138,10 @@ def test_a_handler_that_is_not_its_own_is_left_alone() -> None:
 
 
 PROGRAM = """
-import os, signal, optaxctl as octl
+import signal, optaxctl as octl
 with octl.interrupt.Interrupt() as interrupt:
     for _ in range(SIGNALS):
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
     assert interrupt.reached(1)
     raise octl.interrupt.Interrupted("saved")
 """

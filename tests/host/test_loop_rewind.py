@@ -109,7 +109,8 @@ def test_it_goes_back_to_the_last_healthy_end_of_an_epoch(
         log.append((octl.read(carry).step, leaves(weights(carry))))
         return run["step"](carry, batch)
 
-    records = list(train(tmp_path, lambda: {**run, "step": step}))
+    with octl.history.History(tmp_path / "runs") as history:
+        records = list(train(tmp_path, lambda: {**run, "step": step}, history=history))
     # No batch is seen twice, control counts on, and the weights are those of then.
     assert [count for count, _ in log] == list(range(4 * STEPS))
     assert log[105][1] == log[80][1] != log[104][1]
@@ -122,6 +123,11 @@ def test_it_goes_back_to_the_last_healthy_end_of_an_epoch(
         "80; the batches of steps 81 to 105 are skipped. What was wrong is saved in "
         f"{tmp_path}/emergency/105."
     )
+    recorded = octl.runs.Project(tmp_path / "runs").run()
+    events = [event for event in recorded.events() if event.actor == "loop"]
+    assert [(e.step, e.kind) for e in events] == [(105, "emergency"), (105, "rewind")]
+    assert (events[0].outcome.endswith("105."), events[1].reason) == (True, str(told))
+    assert recorded.series("step")[0] == list(range(1, 4 * STEPS + 1))
     assert records[-1].reading.rewinds == 1
     assert records[-1].metrics["val_loss"] < 0.01
     with octl.checkpoint.Checkpoints(tmp_path / "emergency") as places:

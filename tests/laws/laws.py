@@ -25,7 +25,9 @@ from tests.laws.tape import (
     TAPE,
     rows,
     scan,
+    scan_moves,
     stack,
+    whole,
 )
 
 DTYPES = ("float32", "int32", "bool")
@@ -189,10 +191,10 @@ def hyperparameters_can_be_swept(example: Example) -> None:
     swept = usual.keys() - example.declarations
     policies = [usual, *({**usual, n: example.variations[n]} for n in swept)]
     sweep = jax.vmap(
-        lambda policy: scan(example.build(**policy))[0], axis_size=len(policies)
+        lambda policy: scan_moves(example.build(**policy)), axis_size=len(policies)
     )
     alone = [recorded(example)[0], *(varied(example)[name] for name in swept)]
-    assert_near(jax.jit(sweep)(stack(policies)), stack(alone))
+    assert_near(whole(jax.jit(sweep)(stack(policies))), stack(alone))
 
 
 def every_argument_matters(example: Example) -> None:

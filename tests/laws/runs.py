@@ -11,7 +11,7 @@ import numpy as np
 
 from optaxctl import Controller, Decision
 from tests.laws.registry import Example
-from tests.laws.tape import BROKEN_FROM_THE_START, TAPE, rows, scan
+from tests.laws.tape import BROKEN_FROM_THE_START, TAPE, rows, scan, scan_moves, whole
 
 few = lru_cache(maxsize=4)
 
@@ -64,8 +64,10 @@ def varied(example: Example) -> dict[str, Decision]:
     """Returns the decisions with each variation alone, by the argument it changes."""
     controllers = {n: example.build(**{n: v}) for n, v in example.variations.items()}
     # One program for all: a compilation costs more than what it compiles.
-    scans = jax.jit(lambda tape: {n: scan(c, tape)[0] for n, c in controllers.items()})
-    return jax.tree.map(np.asarray, scans(dict(TAPE)))
+    scans = jax.jit(
+        lambda tape: {n: scan_moves(c, tape) for n, c in controllers.items()}
+    )
+    return {name: whole(moves) for name, moves in scans(dict(TAPE)).items()}
 
 
 @few

@@ -27,6 +27,7 @@ JUDGES: dict[str, Callable[..., Verdict]] = {
 }
 
 
+@pytest.mark.oldest
 def test_clipping_follows_the_library(
     oracles: Path, pytestconfig: pytest.Config
 ) -> None:

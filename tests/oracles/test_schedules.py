@@ -28,6 +28,7 @@ STEPS = jnp.arange(1100)  # beyond the end of every schedule of Optax here
 PER_GROUP = ("base_lr", "max_lr", "base_momentum", "max_momentum", "lr_lambda")
 
 
+@pytest.mark.oldest
 def test_schedules_follow_the_library(
     oracles: Path, pytestconfig: pytest.Config
 ) -> None:

@@ -251,6 +251,7 @@ def several(case: Case, sequences: dict[str, Any]) -> Verdict:
     return MATCHED if first(strict=False) == theirs else unproven("not strict only")
 
 
+@pytest.mark.oldest
 def test_the_presets_stop_where_the_libraries_do(
     oracles: Path, pytestconfig: pytest.Config
 ) -> None:

@@ -1,7 +1,6 @@
 """One process under `jax.distributed`, where two listen for SIGTERM."""
 
 import itertools
-import os
 import signal
 import sys
 
@@ -13,7 +12,7 @@ import optaxctl as octl
 if __name__ == "__main__":
     port, processes, number = map(int, sys.argv[1:])
     jax.distributed.initialize(f"127.0.0.1:{port}", processes, number)
-    tell = lambda: os.kill(os.getpid(), signal.SIGTERM)
+    tell = lambda: signal.raise_signal(signal.SIGTERM)
     with octl.interrupt.Interrupt() as interrupt:
         pass
     # JAX listens again: the signal does no harm, and is heard.

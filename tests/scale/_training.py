@@ -108,6 +108,7 @@ def train(
     epochs: int,
     *,
     interrupt: octl.interrupt.Interrupt | None = None,
+    history: octl.history.History | None = None,
     before: Callable[[int], None] = lambda batch: None,
 ) -> Any:
     """Trains, or goes on; calls `before` each batch with its number in this run."""
@@ -132,6 +133,7 @@ def train(
             checkpoints=checkpoints,
             save_every=2,
             interrupt=interrupt,
+            history=history,
         )
     return last
 
@@ -218,7 +220,12 @@ def interrupted_and_whole(directory: Path) -> dict[str, Any]:
         except octl.interrupt.Interrupted as error:
             left = str(error)
     epochs = done // BATCHES + 2
-    last = train(directory / "whole", epochs)
+    with octl.history.History(directory / "runs") as history:
+        if history.key:
+            octl.runs.Project(directory / "runs").run().ask(lr_scale=1.0)
+            history.flush()
+        commands = [command["what"] for command in history.commands()]
+        last = train(directory / "whole", epochs, history=history)
     save(directory / "two", last.carry)
     return {
         "left": left,
@@ -226,6 +233,7 @@ def interrupted_and_whole(directory: Path) -> dict[str, Any]:
         "restored": digests(restored(directory / "two", mesh())),
         "lanes": lanes_by_name(),
         "written": seen,
+        "commands": commands,
         **told(last),
     }
 

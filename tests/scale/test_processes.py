@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import pytest
 
+import optaxctl as octl
 from tests.scale._launch import End, together
 from tests.scale._training import BATCHES, digests, mesh, restored, save
 
@@ -22,6 +23,7 @@ class Story(NamedTuple):
     killed: list[End]
     ended: list[End]
     alone: dict[str, str]  # what one process restored of the whole run
+    recorded: octl.runs.Run
 
     @property
     def whole(self) -> dict[str, Any]:
@@ -39,7 +41,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     killed = together(2, at, *epochs, "--from-one", "--die-at", BATCHES // 2)
     ended = together(2, at, *epochs)
     assert [end.reports != [] for end in ended] == [True] * 2, ended
-    return Story(left, killed, ended, digests(carry))
+    recorded = octl.runs.Project(at / "runs").run()
+    return Story(left, killed, ended, digests(carry), recorded)
 
 
 def test_every_process_decides_the_same_and_compiles_once(story: Story) -> None:
@@ -76,6 +79,14 @@ def test_only_process_0_writes_beside_the_shards_of_arrays(story: Story) -> None
     assert any("checksums" in change for change in first)
     others = [c for c in second if "/array_metadatas/process_1" not in c]
     assert others == []
+
+
+def test_one_records_and_all_hear_what_the_user_asks_for(story: Story) -> None:
+    steps = story.recorded.series("step")[0]
+    assert steps == list(range(1, story.whole["reading"]["step"] + 1))
+    assert [end.reports[-1]["commands"] for end in story.left] == [
+        [{"lr_scale": 1}]
+    ] * 2
 
 
 def test_a_signal_to_one_makes_all_leave_at_one_step(story: Story) -> None:

@@ -237,15 +237,22 @@ def test_set_lr_holds_and_gives_back_without_a_second_trace() -> None:
         return updates, state
 
     rates, state = [], tx.init(PARAMS)
-    for given in ("as it is", 0.7, "as it is", None, 3):
-        if given != "as it is":
+    for given in ("as it is", 0.7, "as it is", None, 3, {"factor": 0.1}, None):
+        if isinstance(given, dict):
+            state = octl.set_lr_scale(state, **given)
+        elif given != "as it is":
             state = octl.set_lr(state, given)
         updates, state = step(state, PARAMS)
-        rates.append(octl.read(state).learning_rate)
+        seen = octl.read(state)
+        rates.append(seen.learning_rate)
         np.testing.assert_allclose(
             updates["w"], -rates[-1] * gradients(0)["w"], rtol=1e-6
         )
-    np.testing.assert_allclose(rates, [0.05, 0.35, 0.35, 0.065, 1.5], rtol=1e-6)
+        named = octl.row(state).named()
+        assert (named["learning_rate"], named["lr_scale"]) == (rates[-1], 0.5)
+        assert seen.lr_scale == 0.5
+    expected = [0.05, 0.35, 0.35, 0.065, 1.5, 0.15, 0.008]
+    np.testing.assert_allclose(rates, expected, rtol=1e-6)
     assert traces == 1
 
 

@@ -150,6 +150,16 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ValueError,
         "`set_lr(learning_rate=...)` must be >= 0, got -1.0.",
     ),
+    "a factor that is not finite": (
+        lambda: octl.set_lr_scale(
+            octl.control(
+                octl.inject(optax.sgd, learning_rate=0.1), octl.guard("grad_norm")
+            ).init(PARAMS),
+            float("nan"),
+        ),
+        ValueError,
+        "`set_lr_scale(factor=...)` must be >= 0, got nan.",
+    ),
     "an optimizer that is made already": (
         lambda: octl.inject(SGD),  # pyright: ignore
         TypeError,

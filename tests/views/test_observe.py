@@ -132,11 +132,14 @@ def test_set_lr_reaches_every_state_that_owns_a_rate() -> None:
     )
     state = octl.set_lr(tx.init(PARAMS), 0.5)
     assert [g.learning_rate for g in octl.read(state).groups] == [0.5, None]
+    state = octl.set_lr_scale(state, 0.5)
+    assert [g.learning_rate for g in octl.read(state).groups] == [0.25, None]
 
 
 @pytest.mark.parametrize("rates", [0.5, jnp.array([0.1, 0.2, 0.3])])
 def test_set_lr_sets_vmapped_rates(rates: Any) -> None:
     tx: Any = octl.control(octl.inject(optax.sgd, learning_rate=1.0), octl.guard())
     states = jax.jit(jax.vmap(lambda _: tx.init(PARAMS)))(jnp.arange(3))
-    seen: Any = octl.read(octl.set_lr(states, rates)).learning_rate
-    np.testing.assert_allclose(seen, np.broadcast_to(rates, 3))
+    for setter in (octl.set_lr, octl.set_lr_scale):  # of a rate of 1
+        seen: Any = octl.read(setter(states, rates)).learning_rate
+        np.testing.assert_allclose(seen, np.broadcast_to(rates, 3))

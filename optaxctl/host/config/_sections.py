@@ -34,6 +34,7 @@ _NOT_YET = {
     "read this key.",
 }
 PREFIX = "OPTAXCTL_"
+_OTHER = {"OPTAXCTL_HOME"}  # read by the command line
 _SMALLEST, _LARGEST = 2.0**-126, (2 - 2.0**-23) * 2.0**127  # of normal float32
 
 
@@ -148,7 +149,7 @@ def overridden(
     given = [
         (f"${variable}", tuple(variable[len(PREFIX) :].lower().split("__")), text)
         for variable, text in sorted(environ.items())
-        if variable.startswith(PREFIX)
+        if variable.startswith(PREFIX) and variable not in _OTHER
     ]
     given += [
         (f"--set {k}", tuple(k.split(".")), text) for k, text in overrides.items()
