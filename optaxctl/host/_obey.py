@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from optaxctl._core.flags import StopReason
 from optaxctl.host import _commands
 from optaxctl.host.history import History
 from optaxctl.views._observe import set_lr, set_lr_scale
-from optaxctl.views._read import Reading, read
-from optaxctl.views._state import states, write
+from optaxctl.views._read import read
+
+_SETTERS = {"lr_scale": set_lr_scale, "learning_rate": set_lr}
 
 
 def obey(carry: Any, history: History) -> tuple[Any, bool]:
@@ -18,39 +18,41 @@ def obey(carry: Any, history: History) -> tuple[Any, bool]:
     """
     stop = False
     for command in history.commands():
-        before, what = read(carry), command["what"]
+        what, before = command["what"], read(carry)
+        step = before.step
         try:
-            carry = _after(carry, what)
+            _commands.check(what)
+            ((name, value),) = what.items()
+            carry = _SETTERS[name](carry, value) if name in _SETTERS else carry
         except (TypeError, ValueError) as error:
-            history.acknowledge(command["id"], before.step, f"Refused: {error}")
+            history.acknowledge(command["id"], step, f"Refused: {error}")
             continue
-        told = _told(what, before, read(carry))
-        history.acknowledge(command["id"], before.step, told["outcome"])
-        history.event(before.step, *what, evidence=what, **told)
-        stop |= "stop" in what
+        stop |= name not in _SETTERS
+        told = _told(name, value, _rates(before), _rates(read(carry)), step)
+        history.acknowledge(command["id"], step, told["outcome"])
+        history.event(step, name, evidence=what, **told)
     return carry, stop
 
 
-def _after(carry: Any, what: Mapping[str, Any]) -> Any:
-    _commands.check(what)
-    if "lr_scale" in what:
-        return set_lr_scale(carry, what["lr_scale"])
-    if "learning_rate" in what:
-        return set_lr(carry, what["learning_rate"])
-    reasons = states(carry)[0].content().stop | int(StopReason.USER)
-    return write(carry, lambda layout: {"stop": reasons})
+def _rates(reading: Any) -> list[float]:
+    """Returns the learning rate of every control state that shows one."""
+    every = [r.learning_rate for r in (reading.groups or (reading,))]
+    return [rate for rate in every if rate is not None]
 
 
-def _told(what: Mapping[str, Any], before: Reading, after: Reading) -> dict[str, Any]:
+def _told(
+    name: str, value: Any, before: list[float], after: list[float], step: int
+) -> Mapping[str, Any]:
     """Returns what a command changed, why, and what came of it."""
-    if "stop" in what:
+    if name not in _SETTERS:
         reason = "The user asked to stop."
-        return {"reason": reason, "outcome": f"Stopping at step {before.step:,}."}
-    ((name, value),) = what.items()
-    old, new = before.learning_rate, after.learning_rate
+        return {"reason": reason, "outcome": f"Stopping at step {step:,}."}
+    moved = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    pairs = moved or list(zip(before, after, strict=True))
+    said = " and ".join(f"from {old:.4g} to {new:.4g}" for old, new in pairs)
     return {
-        "old": old,
-        "new": new,
+        "old": pairs[0][0],
+        "new": pairs[0][1],
         "reason": f"The user set {name} to {value:.6g}.",
-        "outcome": f"The learning rate goes from {old:.4g} to {new:.4g}.",
+        "outcome": f"The learning rate goes {said}.",
     }

@@ -3,15 +3,14 @@
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import jax
-
+from optaxctl._core.flags import StopReason, names
 from optaxctl._core.keeping import KeptState
 from optaxctl.host._aside import EMERGENCY, INTERIM, earlier, newest, save_aside
 from optaxctl.host._epoch import Epoch
-from optaxctl.host._obey import obey
+from optaxctl.host._journal import Journal
 from optaxctl.host._rewind import (
     Rewind,
     asked,
@@ -21,11 +20,8 @@ from optaxctl.host._rewind import (
     raised,
 )
 from optaxctl.host.checkpoint import Checkpoints
-from optaxctl.host.history import History
-from optaxctl.host.runs import UnknownRun
 from optaxctl.views._read import Reading, read
-from optaxctl.views._row import Row, row
-from optaxctl.views._state import ControlState, states
+from optaxctl.views._state import states
 
 Carry = Any
 """What a step carries on: a pytree, or objects that it changes in place."""
@@ -42,7 +38,7 @@ class Run:
       restore: From the carry and such a pytree to the carry it stands for.
       checkpoints: Where to save, if anywhere.
       max_rewinds: How often to go back in a row.
-      history: Where to record, if anywhere.
+      journal: Where to record, if anywhere.
       rates: The lowest and highest learning rate so far.
       reading: Of the last look.
       answered: Rewinds that were asked for and have been answered.
@@ -58,7 +54,7 @@ class Run:
     restore: Callable[[Carry, Any], Carry | None]
     checkpoints: Checkpoints | None
     max_rewinds: int
-    history: History | None = None
+    journal: Journal
     rates: tuple[float, float] | None = None
     answered: int = 0
     tries: int = 0
@@ -67,38 +63,33 @@ class Run:
     emergency: str | None = None
 
     def __post_init__(self) -> None:
-        self.reading: Reading = read(self.carry)
+        self._told_to_stop = False
+        self.read()
         # Step and batches of what was saved last: an interrupt after the last batch of
         # an epoch is at the step of its end.
         self._saved: tuple[int, int] | None = None
-        self._told_to_stop = False
 
     def move(self, new: Carry | None) -> None:
         """Takes what a step returned: a new carry, or None if it changed this one."""
         self._take(new)
-        if self.history is not None:
-            self.history.write(_row([_bare(state) for state in states(self.carry)]))
+        self.journal.stepped(self.carry)
 
     def _take(self, new: Carry | None) -> None:
         self.carry = self.carry if new is None else new
 
     def obey(self) -> None:
         """Does what the user has asked for from outside."""
-        if self.history is not None:
-            self.carry, stop = obey(self.carry, self.history)
-            self._told_to_stop |= stop
+        self.carry, stop = self.journal.obeyed(self.carry)
+        self._told_to_stop |= stop
 
-    def evaluated(self, record: Epoch) -> None:
-        """Records an epoch and what its evaluation found."""
-        if self.history is not None:
-            self.history.evaluated(record.step, **record.metrics)
-            self.history.epoch(record.number, record.seconds)
+    def read(self) -> None:
+        """Takes a look at the carry.
 
-    def ends(self, record: Epoch) -> None:
-        """Records why the run ends here."""
-        if self.history is not None:
-            status = "stopped" if record.stopped else "finished"
-            self.history.ending(status, record.reason)
+        That the user asked to stop is not in it: a run that is resumed goes on.
+        """
+        reading = read(self.carry)
+        told = names(StopReason, StopReason.USER) if self._told_to_stop else ()
+        self.reading: Reading = replace(reading, stop=(*reading.stop, *told))
 
     def widen(self) -> None:
         """Takes the learning rate of the last look into the range of rates."""
@@ -120,9 +111,9 @@ class Run:
         return gave_up or self._told_to_stop
 
     def look(self) -> None:
-        """Waits for the device, and does what user and controllers ask of the host."""
-        self.obey()
-        before, self.reading = self.reading, read(self.carry)
+        """Waits for the device, and does what the controllers ask of the host."""
+        before = self.reading
+        self.read()
         total = asked(self.carry, self.reading)
         rewinds, self.answered = total > self.answered, total
         if self.checkpoints is None:
@@ -143,7 +134,8 @@ class Run:
                 {"carry": self.pure(self.carry)},
                 {"healthy": False, "alarms": self.reading.alarms},
             )
-            self._happened(
+            self.journal.happened(
+                self.reading.step,
                 "emergency",
                 f"Something critical was seen ({', '.join(self.reading.alarms)}).",
                 outcome=f"The state is saved in {self.emergency}.",
@@ -173,11 +165,8 @@ class Run:
             "epoch": record and _noted(record, _TOLD),
             "batches": batches,
             "run": _noted(self, _REMEMBERED),
-            "history": None,
+            "history": self.journal.kept(),  # no step before it can be missing then
         }
-        if self.history is not None:
-            self.history.flush()  # so that a run that goes on misses no step
-            notes["history"] = self.history.key
         if healthy:
             metrics = record.metrics if record else None
             self.checkpoints.save(step, self._tree(), notes, metrics=metrics)
@@ -198,12 +187,12 @@ class Run:
         if not found:
             return None
         tree, notes = found
-        self._go_on(notes.get("history"))
+        self.journal.go_on(notes.get("history"))
         self._take(self.restore(self.carry, tree["carry"]))
         self.kept = tree["best"]
         for name, value in _read_back(notes["run"]).items():
             setattr(self, name, value)
-        self.reading = read(self.carry)
+        self.read()
         self._saved = self.reading.step, notes["batches"]
         if alarms := sorted(critical(self.reading)):
             warnings.warn(
@@ -234,37 +223,7 @@ class Run:
             directory=str(checkpoints.directory),
         )
         self.carry = keep_control(self.carry, kept)
-        self._happened("rewind", str(self.rewind))
-
-    def _happened(self, kind: str, reason: str, outcome: str = "") -> None:
-        if self.history is not None:
-            self.history.event(
-                self.reading.step,
-                kind,
-                actor="loop",
-                severity="critical",
-                reason=reason,
-                outcome=outcome,
-            )
-
-    def _go_on(self, key: str | None) -> None:
-        """Goes on with the record of the run that the checkpoint is of."""
-        if self.history is None or key is None:
-            return
-        try:
-            self.history.go_on(key)
-        except UnknownRun as error:
-            warnings.warn(f"{error} A new one is recorded from here on.", stacklevel=4)
-
-
-@jax.jit
-def _row(found: list[ControlState]) -> Row:
-    return row(found)
-
-
-def _bare(state: ControlState) -> ControlState:
-    """Returns the packed part alone: every leaf more costs time in a call."""
-    return ControlState(state.layout, *state.arrays(), None)
+        self.journal.happened(self.reading.step, "rewind", str(self.rewind))
 
 
 _TOLD = ("number", "metrics", "seconds", "rewind", "emergency")

@@ -1,6 +1,7 @@
 """A thread that takes what a run leaves, so that no step waits for it."""
 
 import atexit
+import contextlib
 import sqlite3
 import threading
 from collections import deque
@@ -30,6 +31,7 @@ class Worker:
         self._queue: deque[Any] = deque()
         self._commands: deque[dict[str, Any]] = deque()
         self._held, self._ended = 0, False
+        self.untouched = True  # whether nothing was handed over yet
         self._seen = 0  # the id of the last command
         self._lock, self._wake = threading.Lock(), threading.Event()
         self.drain()
@@ -41,6 +43,7 @@ class Worker:
 
     def row(self, item: tuple[float, Any]) -> None:
         """Takes a row with its time; waits only if too many wait already."""
+        self.untouched = False
         self._queue.append(item)
         self._held += item[1].words.size + ROW
         if len(self._queue) >= WAKE:
@@ -50,11 +53,20 @@ class Worker:
 
     def act(self, act: Callable[[Recorder], Any]) -> None:
         """Takes what to do with the recorder after the rows so far."""
+        self.untouched = False
         self._queue.append(act)
 
     def commands(self) -> list[dict[str, Any]]:
         """Returns the commands that were found since the last call."""
         return [self._commands.popleft() for _ in range(len(self._commands))]
+
+    def abandon(self) -> None:
+        """Ends the thread, and takes the run out of the database."""
+        self.end()
+        with contextlib.suppress(sqlite3.Error, OSError, ValueError):
+            db = self.recorder.store.connection()
+            _database.delete(db, [_database.number(db, self._key)])
+        self.recorder.close()
 
     def end(self) -> None:
         """Keeps everything, and ends the thread."""

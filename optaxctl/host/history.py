@@ -7,21 +7,22 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 import jax
-import numpy as np
-from jax.experimental import multihost_utils
 
 from optaxctl._core.types import Mode
 from optaxctl.host import _database
-from optaxctl.host._json import dumped, loaded
+from optaxctl.host._described import described, event
 from optaxctl.host._opening import opened
-from optaxctl.host._recorded import LEVELS, Level, one_of
+from optaxctl.host._recorded import Level, one_of
 from optaxctl.host._recorder import Recorder, Sink
+from optaxctl.host._shared import shared
 from optaxctl.host._sinks import jsonl as jsonl, tensorboard as tensorboard
 from optaxctl.host._store import Store
 from optaxctl.host._worker import Worker
 from optaxctl.host.interrupt import Interrupted
 from optaxctl.views._row import Row
+from optaxctl.views._signals import COMPUTED, TOLD
 
+_OWN = COMPUTED | TOLD | {"loss"}  # columns that every row has
 Ending = Literal["stopped", "finished", "failed", "interrupted"]
 
 
@@ -60,6 +61,8 @@ class History:
 
     Raises:
       UnknownRun: If there is no run `resume`.
+      TypeError: If a sink is no function, or `config` no mapping.
+      ValueError: If a mode is neither "min" nor "max".
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, tempfile, optaxctl as octl
@@ -89,7 +92,7 @@ class History:
         modes: Mapping[str, Mode] | None = None,
     ):
         self.directory = Path(directory).absolute()
-        self._about = name, config, tuple(sinks), modes or {}
+        self._about = described(name, config, sinks, modes)
         self._key, self._begun, self._closed = "", False, False
         self._worker: Worker | None = None  # in a process that records, once begun
         self._ending: tuple[Ending, str] | None = None
@@ -98,8 +101,9 @@ class History:
 
     @property
     def key(self) -> str:
-        """The key of the run; empty in a process that does not record."""
-        self._working()
+        """Of the run; empty in a process that does not record."""
+        if not self._begun:
+            self._begin(None)
         return self._key
 
     def go_on(self, key: str) -> None:
@@ -107,19 +111,19 @@ class History:
 
         For a loop, which learns from a checkpoint which run it is of.
 
-        Args:
-          key: Of the run.
-
         Raises:
           UnknownRun: If there is no such run.
           ValueError: If this history is of another already.
         """
+        if self._key not in ("", key) and self._worker and self._worker.untouched:
+            self._worker.abandon()
+            self._begun = False
         if not self._begun:
             self._begin(key)
         elif self._key not in ("", key):
             raise ValueError(
-                f"The history records the run {self._key} already, and cannot go on "
-                f"with {key}. Leave `resume` out, or give `resume={key!r}`."
+                f"The history records {self._key} already, so it cannot go on with "
+                f"{key}. Leave `resume` out, or give `resume={key!r}`."
             )
 
     def write(self, row: Row) -> None:
@@ -127,7 +131,16 @@ class History:
 
         Args:
           row: What `octl.row` returned in the step, or `octl.rows` between steps.
+
+        Raises:
+          TypeError: If it is something else.
+          ValueError: If the history has ended.
         """
+        if not isinstance(row, Row):
+            raise TypeError(
+                "`History.write` takes what `octl.row(opt_state)` returns, got "
+                f"{type(row).__name__}."
+            )
         if (worker := self._working()) is None:
             return
         if self._far:
@@ -135,10 +148,14 @@ class History:
         worker.row((time.time(), row))
         self._warn()
 
-    def evaluated(self, step: int, **metrics: Any) -> None:
-        """Records an evaluation after a step; arrays are fetched later."""
+    def evaluated(self, step: int, /, **metrics: Any) -> None:
+        """Records an evaluation after a step; arrays are fetched later.
+
+        A metric with the name of a column of every row is recorded as `eval/loss`.
+        """
         at = time.time()
-        self._later(lambda r: r.evaluated(int(step), at, metrics))
+        named = {f"eval/{n}" if n in _OWN else n: x for n, x in metrics.items()}
+        self._later(lambda r: r.evaluated(int(step), at, named))
 
     def epoch(self, number: int, seconds: float) -> None:
         """Records how long an epoch took, counted from 1."""
@@ -173,31 +190,18 @@ class History:
         Raises:
           ValueError: If there is no such severity.
         """
-        one_of("History.event", "severity", severity, LEVELS)
-        event = {
-            "step": int(step),
-            "time": time.time(),
-            "actor": str(actor),
-            "kind": str(kind),
-            "severity": severity,
-            "old": None if old is None else float(old),
-            "new": None if new is None else float(new),
-            "reason": str(reason),
-            "evidence": dict(evidence or {}),
-            "outcome": str(outcome),
-        }
-        self._later(lambda r: r.event(event))
+        told = event(step, kind, actor, severity, old, new, reason, evidence, outcome)
+        self._later(lambda r: r.event(told))
 
     def commands(self) -> list[dict[str, Any]]:
         """Returns the commands that were left for the run since the last call.
 
-        Each has an `id` and `what`, as `{"lr_scale": 0.5}`. The thread looks for them
-        once a second. Of several JAX processes each gets the same, so all have to call
-        this at the same step.
+        Each has an `id` and `what`, as `{"lr_scale": 0.5}`; they are looked for once a
+        second. Every JAX process gets the same, so all must call this at the same step.
         """
         worker = self._working()
         found = worker.commands() if worker else []
-        return found if jax.process_count() == 1 else _shared(found)
+        return shared(found)
 
     def acknowledge(self, command: int, step: int, outcome: str) -> None:
         """Notes what became of a command, and at which step."""
@@ -215,7 +219,7 @@ class History:
         Returns:
           Whether everything is in a file now.
         """
-        if (worker := self._working()) is None:
+        if self._closed or (worker := self._working()) is None:
             return True
         kept = worker.drain()
         self._warn()
@@ -270,18 +274,22 @@ class History:
 
     def _working(self) -> Worker | None:
         """Begins the run, if it has not; returns None if another process records."""
+        if self._closed:
+            raise ValueError(
+                f"The history of {self._key} has ended, so it takes nothing more."
+            )
         if not self._begun:
             self._begin(None)
         return self._worker
 
     def _begin(self, resume: str | None) -> None:
-        self._begun = True
         if jax.process_index() != 0:
+            self._begun = True
             return
         name, config, sinks, modes = self._about
         self._far = jax.default_backend() != "cpu"
         run = opened(self.directory, name, config, resume)
-        self._key = run["key"]
+        self._key, self._begun = run["key"], True
         store = Store(self.directory, run)
         recorder = Recorder(store, modes, sinks, resumed=resume is not None)
         self._worker = Worker(recorder, self._key)
@@ -290,11 +298,3 @@ class History:
         worker = self._worker
         while worker and worker.recorder.troubles:
             warnings.warn(worker.recorder.troubles.pop(0), stacklevel=3)
-
-
-def _shared(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns, in every process, what the first one has found."""
-    text = np.frombuffer(dumped(found).encode(), np.uint8)
-    share = multihost_utils.broadcast_one_to_all
-    size = int(share(np.int32(text.size)))
-    return loaded(np.asarray(share(np.resize(text, size))).tobytes().decode())

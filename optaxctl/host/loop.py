@@ -14,13 +14,13 @@ from optaxctl._core.keeping import keep_best
 from optaxctl._core.types import Mode
 from optaxctl.host._aside import INTERIM
 from optaxctl.host._epoch import Epoch
+from optaxctl.host._journal import Journal
 from optaxctl.host._rewind import Rewind as Rewind
 from optaxctl.host._run import Carry, Run
 from optaxctl.host.checkpoint import Checkpoints
 from optaxctl.host.history import History
 from optaxctl.host.interrupt import Interrupt, Interrupted
 from optaxctl.views._observe import observe
-from optaxctl.views._read import read
 from optaxctl.views._state import states
 
 
@@ -99,7 +99,8 @@ def epochs(
         loop; it goes on there with the next call.
       history: Records every step, evaluation and epoch, what the loop does, and why the
         run ends; with `checkpoints`, the run that they are of. It brings what users ask
-        for by `optaxctl set` and `stop`, which is done within `look_every` steps.
+        for by `optaxctl set` and `stop`, which is done within `look_every` steps. A run
+        that the user has stopped is resumed with the next epoch.
 
     Yields:
       An `Epoch` each. The last one has a `reason`.
@@ -146,7 +147,8 @@ def epochs(
     keeper = keep_best(mode)
     keep = jax.jit(keeper.update)
     kept = keeper.init(best_of(pure(carry)))
-    run = Run(carry, kept, pure, restore, checkpoints, max_rewinds, history)
+    journal = Journal(history)
+    run = Run(carry, kept, pure, restore, checkpoints, max_rewinds, journal)
 
     def describe(**told: Any) -> Epoch:
         best, seen, since = jax.device_get(
@@ -166,7 +168,7 @@ def epochs(
 
     def leave() -> None:
         if interrupt is not None and interrupt.reached(next(clock)):
-            run.reading = read(run.carry)
+            run.read()
             run.save(record, batches=done)
             run.wait()
             raise Interrupted(
@@ -204,11 +206,14 @@ def epochs(
             run.move(step(run.carry, batch))
             done += 1
             if done % look_every == 0:
-                run.obey() if checkpoints is None else run.look()
+                run.obey()
+                if checkpoints is not None:
+                    run.look()
                 if run.over:
                     break
             leave()
         done = 0
+        run.obey()
         run.look()
 
         metrics = {name: float(value) for name, value in evaluate(run.carry).items()}
@@ -216,18 +221,18 @@ def epochs(
         _check(metrics, monitor, declared)
         run.carry = observe(run.carry, **{name: metrics[name] for name in declared})
         _, run.kept = keep(metrics[monitor], best_of(pure(run.carry)), run.kept)
-        run.reading = read(run.carry)
+        run.read()
         run.widen()
         seconds = time.perf_counter() - began
         record = describe(number=n + 1, metrics=metrics, seconds=seconds, **run.told())
-        run.evaluated(record)
+        journal.evaluated(record)
         if record.number % save_every == 0:
             run.save(record)
         if record.stopped:
             break
 
     if record:
-        run.ends(record)
+        journal.ends(record)
         run.save(record)
         run.wait()
         yield record

@@ -9,7 +9,7 @@ import optax.contrib
 from optaxctl._core import checks
 from optaxctl._core.controllers import Controller, require_controller, shape
 from optaxctl.views._inject import Injected
-from optaxctl.views._signals import COMPUTED
+from optaxctl.views._signals import COMPUTED, TOLD
 from optaxctl.views._snapshots import Snapshots
 
 
@@ -39,6 +39,12 @@ def validate(
             raise ValueError(
                 f"`control({argument}=...)` names `{taken[0]}`, which is measured here."
             )
+    signals = {*observed, *record, *controller.signals}
+    if taken := sorted(TOLD & signals):
+        raise ValueError(
+            f"A signal cannot be called `{taken[0]}`, under which `row` tells what a "
+            "step did. Give it another name."
+        )
     if both := sorted(set(observed) & set(record)):
         raise ValueError(
             f"`{both[0]}` is in `observed` and in `record`; observed signals are "

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from optaxctl.views._row import Columns, Row, row
+from optaxctl.views._row import Columns, Row, calls, row
 from optaxctl.views._state import ControlState, states
 
 
@@ -61,9 +61,7 @@ def rows(opt_state: Any) -> Row:
         )
     bare = [ControlState(s.layout, *s.arrays(), None) for s in states(keeping)]
     columns, words = _in_order(bare, keeping[0].ring())
-    # The calls are not part of the key that `jit` caches by.
-    calls = {k: v for s in reversed(bare) for k, v in s.layout.calls.items()}
-    return Rows(Columns(columns.names, columns.kinds, calls), words)
+    return Rows(Columns(columns.names, columns.kinds, calls(bare)), words)
 
 
 def with_ring(state: ControlState, size: int | None) -> ControlState:

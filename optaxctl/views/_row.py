@@ -15,7 +15,7 @@ from optaxctl.views._state import ControlState, states
 class Columns:
     """Names and kinds ("f" or "i") of the words in a row; compared by these.
 
-    `calls` says how the controllers were made, by name.
+    `calls` says how the controllers were made, by name, with the prefix of columns.
     """
 
     __slots__ = ("calls", "kinds", "names")
@@ -105,8 +105,21 @@ def row(opt_state: Any) -> Row:
         for name, kind, value in _cells(state)
     ]
     names, kinds, values = zip(*cells, strict=True)
-    calls = {k: v for state in reversed(found) for k, v in state.layout.calls.items()}
-    return Row(Columns(names, "".join(kinds), calls), _packed(kinds, values))
+    columns = Columns(names, "".join(kinds), calls(found))
+    return Row(columns, _packed(kinds, values))
+
+
+def calls(found: list[ControlState]) -> dict[str, str]:
+    """Returns how the controllers were made, by name, with the prefix of columns.
+
+    What `jit` returns may tell of other controllers of the same names, since these
+    words are no part of the key that it caches by.
+    """
+    return {
+        f"group/{n}/{name}" if n else name: call
+        for n, state in enumerate(found)
+        for name, call in state.layout.calls.items()
+    }
 
 
 def _cells(state: ControlState) -> Iterator[tuple[str, str, Any]]:

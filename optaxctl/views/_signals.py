@@ -12,6 +12,10 @@ from optaxctl._core.types import F32
 COMPUTED = frozenset({"step", "accepted", "grad_norm", "learning_rate"})
 """Names that a view measures itself and nobody else may hand over."""
 
+TOLD = frozenset({"refused", "rewind", "stop", "alarms", "lr_scale", "clip_norm"})
+TOLD |= {"clipped"}
+"""Names under which a row tells what a step did, so no signal can have them."""
+
 
 def gradient_norm(updates: Any, axis_name: str | None = None) -> F32:
     """Returns the global 2-norm, accumulated in float32 whatever the precision.

@@ -150,6 +150,12 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
         ValueError,
         "`set_lr(learning_rate=...)` must be >= 0, got -1.0.",
     ),
+    "a signal with the name of a column": (
+        lambda: octl.control(SGD, octl.guard(), record=("clipped",)),
+        ValueError,
+        "A signal cannot be called `clipped`, under which `row` tells what a step did. "
+        "Give it another name.",
+    ),
     "a factor that is not finite": (
         lambda: octl.set_lr_scale(
             octl.control(
