@@ -7,6 +7,7 @@ import typer
 
 import optaxctl
 from optaxctl.cli import _building, _running
+from optaxctl.cli._exit import FAILED, INTERRUPTED
 from optaxctl.cli._options import (
     AnyOutput,
     Column,
@@ -15,9 +16,8 @@ from optaxctl.cli._options import (
     Output,
     RunKey,
     RunKeys,
-    Severity,
-    Status,
 )
+from optaxctl.host._recorded import Level, Status
 
 app = typer.Typer(
     name="optaxctl",
@@ -79,11 +79,9 @@ def demo(
         summary = _demo.run(directory, epochs=epochs, seed=seed, resume=resume)
     except _demo.DemoError as error:
         typer.echo(error, err=True)
-        raise typer.Exit(1) from error
+        raise typer.Exit(FAILED) from error
     except KeyboardInterrupt as error:
-        again = f"optaxctl demo --resume --directory {directory}"
-        typer.echo(f"Interrupted; `{again}` continues the run.", err=True)
-        raise typer.Exit(130) from error
+        raise typer.Exit(INTERRUPTED) from error
     _demo.show(summary, as_json=output is Output.JSON)
 
 
@@ -103,7 +101,7 @@ def runs(
     with _runs.opened(directory) as project:
         _runs.listing(
             project,
-            status.value if status else None,
+            status,
             sort.value if sort else None,
             limit,
             as_json=output is Output.JSON,
@@ -127,7 +125,7 @@ def show(
 def events(
     run: RunKey = "@latest",
     severity: Annotated[
-        Severity | None, typer.Option(help="The lowest severity to show.")
+        Level | None, typer.Option(help="The lowest severity to show.")
     ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on until the run has ended.")
@@ -145,7 +143,7 @@ def events(
         _runs.events(
             project,
             project.run(run),
-            severity.value if severity else None,
+            severity,
             follow=follow,
             as_json=output is Output.JSON,
         )
@@ -154,18 +152,18 @@ def events(
 @app.command()
 def report(
     run: RunKey = "@latest",
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="The file to write.")
-    ] = Path("run.html"),
+    save: Annotated[Path, typer.Option(help="The file to write.")] = Path("run.html"),
     compare: OtherRuns = None,
     directory: Directory = Path("runs"),
+    output: AnyOutput = Output.TABLE,
 ) -> None:
     """Write the report of a run as one HTML page."""
     from optaxctl.cli import _reports, _runs
 
     with _runs.opened(directory) as project:
         others = [project.run(key) for key in compare or ()]
-        _reports.report(project.run(run), others, output)
+        as_json = output is Output.JSON
+        _reports.report(project.run(run), others, save, as_json=as_json)
 
 
 @app.command()

@@ -156,7 +156,10 @@ def run(
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint.")
+        bool,
+        typer.Option(
+            "--resume", help="Go on from the last checkpoint, if there is one."
+        ),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Build it, and show what would be.")
@@ -165,9 +168,8 @@ def run(
 ) -> None:
     """Call your training function with what a file describes.
 
-    It is called as FUNCTION(config, resume). The first is an `octl.config.Config`,
-    whose methods build what the file says; the second is the key of the recorded run to
-    go on with, or None, for `config.history(resume=resume)`.
+    It is called as FUNCTION(config), with an `octl.config.Config`, whose methods build
+    what the file says. Without --resume it is not called if there are checkpoints.
     """
     from optaxctl.cli import _launch
 

@@ -11,9 +11,12 @@ from typing import Any, Literal
 import typer
 
 from optaxctl.cli import _files, _screen, _user
+from optaxctl.cli._exit import FAILED
 from optaxctl.host import config
 from optaxctl.host._format import count
 from optaxctl.host.config import ConfigError
+from optaxctl.host.config._config import checked
+from optaxctl.host.config._reading import verified
 
 SCHEMA = "optaxctl.schema.json"
 _EDITORS = f"# yaml-language-server: $schema={SCHEMA}\n"
@@ -44,7 +47,7 @@ def init(path: Path, preset: Any, *, force: bool, as_json: bool) -> None:
     """Writes a file to start from, and what editors complete it by."""
     if path.exists() and not force:
         _screen.say(f"{path} is there already; --force replaces it.")
-        raise typer.Exit(_user.FAILED)
+        raise typer.Exit(FAILED)
     text = _EDITORS + config.template(preset) + _REST
     schema = path.with_name(SCHEMA)
     with _files.told(path):
@@ -67,15 +70,14 @@ def validate(
     _user.here()
     rows, said, text, problems = (), {}, "", ()
     try:
-        if library is None:
-            read = config.read(path)
-            text, said = read.as_yaml(), read.as_dict()
-        else:
-            foreign = config.foreign(path, library)
-            rows, said, text = foreign.rows, foreign.values, foreign.as_yaml()
-            read = foreign.config()
         with _user.traced():
-            read.check()
+            if library is None:
+                read = verified(path)
+                text, said = read.as_yaml(), read.as_dict()
+            else:
+                foreign = config.foreign(path, library)
+                rows, said, text = foreign.rows, foreign.values, foreign.as_yaml()
+                checked(foreign.source, [*foreign.problems], build=True)
     except ConfigError as error:
         problems = error.problems
     if as_json:
@@ -90,9 +92,9 @@ def validate(
         _screen.say(line)
     if problems:
         _screen.say(f"{path} has {count(len(problems), 'problem')}.")
-        raise typer.Exit(_user.FAILED)
+        raise typer.Exit(FAILED)
     if not as_json:
-        typer.echo(text, nl=False)
+        _screen.whole(text)
     verdicts = Counter(row.verdict for row in rows)
     told = ", ".join(f"{n} {verdict}" for verdict, n in verdicts.items())
     keys_of = f"{path} has {count(len(rows), 'key')}: {told}."

@@ -4,12 +4,14 @@ import json
 import shutil
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from optaxctl.cli import _files, _screen
 from optaxctl.host._extras import load
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ def run(
     """
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     directory = project / "demo"
-    settings = _settings(directory, epochs=epochs, seed=seed, resume=resume)
+    with _files.told(directory):
+        settings = _settings(directory, epochs=epochs, seed=seed, resume=resume)
     with console.status("Loading JAX, Flax and the digits."):
         for module in ("flax", "orbax.checkpoint", "sklearn"):
             load(module, extra="demo", who="`optaxctl demo`")
@@ -47,15 +50,18 @@ def run(
         program = _digits.build(**settings)
 
     if not resume:
-        _start_over(directory, settings, console)
+        with _files.told(directory):
+            _start_over(directory, settings, console)
+    where = "" if project == Path("runs") else f" --directory {project}"
     with (
+        _continued(f"optaxctl demo --resume{where}"),
         Checkpoints(directory / "checkpoints") as checkpoints,
         History(project, name="demo", config=settings, modes=_MODES) as history,
     ):
         if resume:
             step = checkpoints.latest()
-            where = "the beginning" if step is None else f"step {step:,}"
-            console.print(f"Resuming the run in {directory} from {where}.")
+            begin = "the beginning" if step is None else f"step {step:,}"
+            console.print(f"Resuming the run in {directory} from {begin}.")
         records = train(
             program.step,
             program.carry,
@@ -73,9 +79,18 @@ def run(
         accuracy = program.test_accuracy(last.best_params)
         history.evaluated(last.step, test_accuracy=accuracy)
     console.print(last.reason)
-    where = "" if project == Path("runs") else f" --directory {project}"
     console.print(f"Recorded as {history.key}; `optaxctl report{where}` draws it.")
     return _summary(last, accuracy)
+
+
+@contextmanager
+def _continued(command: str) -> Iterator[None]:
+    """Says how to continue a run that is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _screen.say(f"Interrupted; `{command}` continues the run.")
+        raise
 
 
 def _told(
@@ -108,12 +123,11 @@ def _told(
 
 def show(summary: dict[str, Any], *, as_json: bool) -> None:
     """Prints the summary on stdout."""
-    console = Console(highlight=False, soft_wrap=True)
     if as_json:
-        console.print_json(data=summary)
+        _screen.as_json(**summary)
         return
     low, high = summary["lr_range"]
-    for name, value in {
+    rows = {
         "steps": f"{summary['steps']:,} in {summary['epochs']} epochs",
         "stop reason": summary["stop_reason"],
         "best val_loss": "{val_loss:.4g} in epoch {epoch}".format(**summary["best"]),
@@ -121,8 +135,8 @@ def show(summary: dict[str, Any], *, as_json: bool) -> None:
         "clip rate": f"{summary['clip_rate']:.1f} %",
         "learning rate": f"{low:.3g} to {high:.3g}",
         "test accuracy": f"{summary['test_accuracy']:.1f} %",
-    }.items():
-        console.print(f"[bold]{name:<15}[/bold]{value}")
+    }
+    _screen.sheet(None, rows.items())
 
 
 def _summary(epoch: "Epoch", test_accuracy: float) -> dict[str, Any]:

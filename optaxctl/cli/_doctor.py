@@ -15,11 +15,12 @@ from typing import NamedTuple
 
 import typer
 
-from optaxctl.cli import _screen, _user
+from optaxctl.cli import _screen
+from optaxctl.cli._exit import FAILED
 from optaxctl.cli._options import HOME
 from optaxctl.host import _database, _schema
 from optaxctl.host._format import count
-from optaxctl.host._store import SPILL
+from optaxctl.host._spill import spilled
 from optaxctl.host.config._sections import KEYS, PREFIX
 from optaxctl.host.runs import Project
 
@@ -74,7 +75,7 @@ def doctor(directory: Path, *, as_json: bool) -> None:
         told = f"{count(broken, 'thing')} broken" if broken else "Nothing is broken"
         _screen.say(f"{told}, {count(notes, 'note')}.")
     if broken:
-        raise typer.Exit(_user.FAILED)
+        raise typer.Exit(FAILED)
 
 
 def _versions() -> Iterator[Check]:
@@ -190,11 +191,8 @@ def _database_at(path: Path) -> Check:
 
 
 def _spilled(directory: Path) -> Iterator[Check]:
-    for path in sorted(directory.glob(f"*{SPILL}")):
+    for path in spilled(directory):
         words = f"{path}: the next run that is recorded here takes it in"
-        yield Check("spill file", "note", words)
-    for path in sorted(Path(tempfile.gettempdir()).glob(f"*{SPILL}")):
-        words = f"{path}: move it to the directory of its run, to be taken in"
         yield Check("spill file", "note", words)
 
 

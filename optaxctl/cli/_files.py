@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from optaxctl.cli import _screen
+from optaxctl.cli._exit import FAILED
 
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -34,7 +35,7 @@ def told(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         _screen.say(f"{path} cannot be written: {error.strerror or error}.")
-        raise typer.Exit(1) from error
+        raise typer.Exit(FAILED) from error
 
 
 def draw(path: Path, figure: Any) -> None:

@@ -1,8 +1,8 @@
 """`optaxctl run`: the user's function, called with what a file describes."""
 
 import contextlib
-import inspect
 import os
+import sqlite3
 import sys
 import time
 from pathlib import Path
@@ -11,15 +11,14 @@ from typing import Any
 import typer
 
 from optaxctl.cli import _screen, _user
+from optaxctl.cli._exit import FAILED
 from optaxctl.cli._options import HOME
-from optaxctl.host import config
 from optaxctl.host._extras import load
 from optaxctl.host._format import count, number
-from optaxctl.host._recorded import Run
+from optaxctl.host._recorded import Run, identity
 from optaxctl.host.config import Config
+from optaxctl.host.config._reading import verified
 from optaxctl.host.runs import Project
-
-_INTERIM = "interim"  # where the loop keeps what it needs within an epoch
 
 
 def run(
@@ -31,48 +30,42 @@ def run(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Calls a function with a configuration and the run to go on with."""
+    """Calls a function with a configuration."""
     _user.here()
     with _user.told():
-        read = config.read(path, overrides=settings)
-        read.check()
-    function = _user.function(name)
-    try:
-        inspect.signature(function).bind(read, None)
-    except TypeError as error:
-        raise typer.BadParameter(
-            f"`{name}` must take two arguments, the configuration and the key of the "
-            f"run to go on with: {error}.",
-            param_hint="MODULE:FUNCTION",
-        ) from error
-    saved, key = _saved(read), None
+        read = verified(path, overrides=settings)
+    function = _user.function(name, read, takes="one argument, the configuration")
+    saved = _saved(read)
     if resume:
-        key = _resumed(read, saved)
+        _going_on(read, saved)
     elif saved is not None:
         _screen.say(
             f"{_directory(read)} holds a checkpoint of step {saved:,}. --resume goes "
             "on from it; for a new run name another `checkpointing.directory`."
         )
-        raise typer.Exit(_user.FAILED)
+        raise typer.Exit(FAILED)
     if dry_run:
-        _plan(name, read, saved, key, as_json=as_json)
+        _plan(name, read, saved, as_json=as_json)
         return
     began = time.time()
     again = "--resume goes on from the last checkpoint." if read.checkpointing else ""
     aside = contextlib.redirect_stdout(sys.stderr) if as_json else None
     with _user.told(again), aside or contextlib.nullcontext():
-        _called(function, read, key)
+        _called(function, read)
     _ended(read, began, as_json=as_json)
 
 
-def _called(function: Any, read: Config, key: str | None) -> None:
+def _called(function: Any, read: Config) -> None:
     from optaxctl.host.interrupt import Interrupted
 
     try:
-        function(read, key)
+        function(read)
     except Interrupted as error:
         if read.recording is None:  # otherwise it is why the recorded run ended
             _screen.say(error)
+    except SystemExit as error:
+        if error.code:
+            raise
 
 
 def _directory(read: Config) -> str | None:
@@ -84,9 +77,11 @@ def _saved(read: Config) -> int | None:
     if (directory := _directory(read)) is None:
         return None
     paths = load("etils.epath", extra="orbax", who="`checkpointing`")
+    from optaxctl.host._aside import INTERIM
+
     steps = [
         int(each.name)
-        for place in (paths.Path(directory), paths.Path(directory) / _INTERIM)
+        for place in (paths.Path(directory), paths.Path(directory) / INTERIM)
         if place.exists()
         for each in place.iterdir()
         if each.name.isdecimal()
@@ -94,26 +89,16 @@ def _saved(read: Config) -> int | None:
     return max(steps, default=None)
 
 
-def _resumed(read: Config, saved: int | None) -> str | None:
-    """Returns the key of the recorded run that the checkpoints are of, if any."""
+def _going_on(read: Config, saved: int | None) -> None:
+    """Says where the run goes on; the loop itself finds what is recorded of it."""
     if (directory := _directory(read)) is None:
         message = "There is no `checkpointing` in the file, so nothing to go on from."
         raise typer.BadParameter(message, param_hint="--resume")
-    if saved is None:
-        _screen.say(
-            f"{directory} holds no checkpoint: the run starts at its beginning."
-        )
-        return None
-    found = [one for one in _recorded(read) if _same(one, read)]
-    again = f", and {found[0].key} is recorded on" if found else ""
-    _screen.say(f"Going on from step {saved:,} in {directory}{again}.")
-    return found[0].key if found else None
-
-
-def _same(one: Run, read: Config) -> bool:
-    said = one.config.get("checkpointing") or {}
-    same = one.name == read.recording.name
-    return same and said.get("directory") == _directory(read)
+    _screen.say(
+        f"{directory} holds no checkpoint: the run starts at its beginning."
+        if saved is None
+        else f"Going on from step {saved:,} in {directory}."
+    )
 
 
 def _recorded(read: Config) -> list[Run]:
@@ -121,13 +106,11 @@ def _recorded(read: Config) -> list[Run]:
         return []
     try:
         return Project(read.recording.directory).runs()
-    except FileNotFoundError:
+    except (OSError, ValueError, sqlite3.Error):  # the history has said so
         return []
 
 
-def _plan(
-    name: str, read: Config, saved: int | None, key: str | None, *, as_json: bool
-) -> None:
+def _plan(name: str, read: Config, saved: int | None, *, as_json: bool) -> None:
     """Prints what would be."""
     rate, controller = read.rate(), read.controller()
     first: Any = rate(0) if callable(rate) else rate
@@ -138,7 +121,6 @@ def _plan(
             controller=controller and repr(controller),
             learning_rate=start,
             checkpoint=saved,
-            resume=key,
             config=read.as_dict(),
         )
         return
@@ -172,8 +154,12 @@ def _pairs(values: Any) -> str:
 
 
 def _ended(read: Config, began: float, *, as_json: bool) -> None:
-    """Tells how the recorded run ended, if there is one."""
-    found = [one for one in _recorded(read) if one.updated >= began]
+    """Tells how the run ended that this process has recorded, if there is one."""
+    found = [
+        one
+        for one in _recorded(read)
+        if one.updated >= began and identity().items() <= one.environment.items()
+    ]
     one = found[0] if found else None
     if as_json:
         fields = one and {n: getattr(one, n) for n in ("status", "reason", "summary")}

@@ -15,7 +15,7 @@ _OTHERS = ("valley", "steep", "slide", "gradient")
 
 def lr_find(name: str, picture: Path | None, *, as_json: bool) -> None:
     """Prints which learning rate to start with, and draws the curve if asked to."""
-    function = _user.function(name)
+    function = _user.function(name, takes="no arguments")
     with _user.told():
         arguments = function()
         found = _found(name, arguments)

@@ -9,7 +9,8 @@ def main() -> None:
     """Runs the command line.
 
     Exits with 0 after success, 1 when the work failed or an extra is missing, 2 when
-    the command was not understood, 130 when it was interrupted.
+    the command was not understood, 3 when there is no such run, 130 when it was
+    interrupted.
     """
     try:
         for module in ("typer", "rich"):

@@ -17,26 +17,6 @@ class Output(StrEnum):
     JSON = "json"
 
 
-class Status(StrEnum):
-    """How a run stands."""
-
-    RUNNING = "running"
-    STOPPED = "stopped"
-    FINISHED = "finished"
-    FAILED = "failed"
-    INTERRUPTED = "interrupted"
-    LOST = "lost"
-
-
-class Severity(StrEnum):
-    """How bad an event is, the least first."""
-
-    INFO = "info"
-    WARNING = "warning"
-    CRITICAL = "critical"
-    EMERGENCY = "emergency"
-
-
 class Column(StrEnum):
     """What the list of runs can be sorted by."""
 

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from optaxctl.cli import _screen, _sheet, _user
-from optaxctl.cli._runs import FAILED
+from optaxctl.cli._exit import FAILED
 from optaxctl.host import config
 from optaxctl.host._format import NOTHING, count, number
 from optaxctl.host._recorded import Event, Run
@@ -24,7 +24,7 @@ def replay(run: Run, path: Path, *, as_json: bool) -> None:
     try:
         read = config.read(path)
         with console.status(f"Replaying {run.key}."):
-            from optaxctl.host._replayed import courses
+            from optaxctl.host._replayed import courses, states
 
             did, would = courses(run, read, str(path))
     except config.ConfigError as error:
@@ -36,11 +36,15 @@ def replay(run: Run, path: Path, *, as_json: bool) -> None:
     if as_json:
         both = {"recorded": did, "replayed": would}
         told = {who: asdict(c) | {"cuts": c.cuts} for who, c in both.items()}
-        _screen.as_json(run=run.key, config=str(path), open_loop=True, **told)
+        _screen.as_json(
+            run=run.key, config=str(path), open_loop=True, states=states(run), **told
+        )
         return
     _screen.table(("", "run", "replay"), _totals(did, would))
     for who, event in _merged(did.events, would.events):
         _screen.line(f"{who:<6}  {_sheet.told(Event(**{'id': 0, **event}))}")
+    if (several := states(run)) > 1:
+        _screen.say(f"The run has {several} control states; this is the first.")
     _screen.say(
         f"The replay is open loop: it is what {path} would have decided on what "
         f"{run.key} recorded under its own decisions, which does not answer to these."

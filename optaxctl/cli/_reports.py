@@ -3,16 +3,20 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from optaxctl.cli import _screen
-from optaxctl.cli._files import replace
+from optaxctl.cli import _files, _screen
 from optaxctl.host.runs import Run
 from optaxctl.report import compare as compared, html
 
 
-def report(run: Run, others: Sequence[Run], path: Path) -> None:
+def report(run: Run, others: Sequence[Run], path: Path, *, as_json: bool) -> None:
     """Writes the report of a run, compared with others, and prints where it is."""
     text = html(run, *others).encode()
-    replace(path, text)
+    with _files.told(path):
+        _files.replace(path, text)
+    if as_json:
+        keys = [run.key for run in others]
+        _screen.as_json(path=str(path), bytes=len(text), run=run.key, compare=keys)
+        return
     _screen.line(str(path))
     _screen.say(f"The report has {len(text) / 1024:,.0f} KiB.")
 

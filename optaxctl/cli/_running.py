@@ -60,7 +60,7 @@ def set_(
     setting: Annotated[
         str,
         typer.Argument(
-            metavar="NAME=VALUE", help="lr_scale, 0 to 10, or learning_rate, >= 0."
+            metavar="NAME=VALUE", help="lr_scale, 0 to 10, or learning_rate, 0 to 1000."
         ),
     ],
     wait: Wait = 10,

@@ -1,5 +1,6 @@
 """`optaxctl runs`, `show` and `events`: what was recorded, on a terminal."""
 
+import json
 import math
 import sqlite3
 import time
@@ -12,12 +13,12 @@ from typing import Any
 import typer
 
 from optaxctl.cli import _screen, _sheet
+from optaxctl.cli._exit import FAILED, INTERRUPTED, NOT_FOUND
+from optaxctl.host import _database
 from optaxctl.host._format import NOTHING, count, number
 from optaxctl.host._recorded import Level, Run, Status
 from optaxctl.host._summary import TrainingSummary, merit, rank
 from optaxctl.host.runs import Project, UnknownRun
-
-FAILED, NOT_FOUND, INTERRUPTED = 1, 3, 130
 
 EVERY = 0.5  # seconds between two looks at a run that is followed
 HEAD = ("run", "status", "steps", "best", "learning rate", "events", "updated")
@@ -38,24 +39,28 @@ _ORDERS: dict[str, Callable[[Run], Any]] = {
 def opened(directory: Path) -> Iterator[Project]:
     """Opens a project; what goes wrong with it is a message and an exit status."""
     try:
-        try:
-            project = Project(directory)
-        except FileNotFoundError as error:
-            hint = "Name another directory with --directory or OPTAXCTL_HOME."
-            raise UnknownRun(f"{error} {hint}") from error
-        yield project
+        yield _found(directory)
     except UnknownRun as error:
         _screen.say(error)
         raise typer.Exit(NOT_FOUND) from error
-    except sqlite3.Error as error:
-        path = directory / "optaxctl.db"
-        _screen.say(f"{path} cannot be read: {error}.")
-        raise typer.Exit(FAILED) from error
-    except (OSError, ValueError) as error:
-        _screen.say(error)
+    except (sqlite3.Error, json.JSONDecodeError) as error:
+        _screen.say(f"{directory / _database.FILE} cannot be read: {error}.")
         raise typer.Exit(FAILED) from error
     except KeyboardInterrupt as error:
         raise typer.Exit(INTERRUPTED) from error
+
+
+def _found(directory: Path) -> Project:
+    try:
+        project = Project(directory)
+        with _database.reading(project.path):
+            return project
+    except FileNotFoundError as error:
+        hint = "Name another directory with --directory or OPTAXCTL_HOME."
+        raise UnknownRun(f"{error} {hint}") from error
+    except (OSError, ValueError) as error:  # a later release wrote it
+        _screen.say(error)
+        raise typer.Exit(FAILED) from error
 
 
 def listing(
@@ -76,7 +81,7 @@ def listing(
     elif runs:
         _screen.table(HEAD, map(_row, runs))
     if not runs:
-        _screen.say(f"{project.directory} has no {status or ''} runs.")
+        _screen.say(f"{project.directory} has no {status + ' ' if status else ''}runs.")
     elif len(found) > len(runs):
         which = "first" if sort else "newest"
         said = f"The {which} {limit:,} of {count(len(found), 'run')}"

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from optaxctl.cli import _screen
-from optaxctl.cli._runs import FAILED
+from optaxctl.cli._exit import FAILED
 from optaxctl.host import _commands
 from optaxctl.host._format import duration
 from optaxctl.host.runs import Project, Run

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
 import traceback
@@ -16,10 +17,10 @@ import typer
 
 from optaxctl._core.closest import did_you_mean
 from optaxctl.cli import _screen
+from optaxctl.cli._exit import FAILED, INTERRUPTED
 from optaxctl.host._extras import MissingExtra
 from optaxctl.host.config import ConfigError
 
-FAILED, INTERRUPTED = 1, 130
 # Through these ways leads to what the user wrote.
 _OURS = (str(Path(__file__).parents[1]), importlib.__file__, "<frozen importlib")
 
@@ -30,14 +31,20 @@ def here() -> None:
         sys.path.insert(0, directory)
 
 
-def function(name: str) -> Callable[..., Any]:
+def function(name: str, *arguments: Any, takes: str) -> Callable[..., Any]:
     """Imports what is named as `module:function`.
 
+    Args:
+      name: Of the function.
+      *arguments: What it is to be called with.
+      takes: These, in words.
+
     Raises:
-      typer.BadParameter: If there is no such module, or nothing callable in it.
+      typer.BadParameter: If there is no such module, or nothing callable in it, or if
+        that does not take the arguments.
     """
-    module, colon, path = name.partition(":")
-    if not (module and colon and path):
+    module, _, path = name.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), *path.split("."))):
         raise _wrong(f"{name!r} is not of the form `module:function`.")
     here()
     with told():
@@ -52,6 +59,12 @@ def function(name: str) -> Callable[..., Any]:
         raise _wrong(f"`{module}` has no `{path}`.{hint}") from error
     if not callable(found):
         raise _wrong(f"`{name}` is no function.")
+    try:
+        inspect.signature(found).bind(*arguments)
+    except TypeError as error:
+        raise _wrong(f"`{name}` must take {takes}: {error}.") from error
+    except ValueError:  # it is written in C, and does not tell
+        pass
     return found
 
 
@@ -71,6 +84,11 @@ def told(again: str = "") -> Iterator[None]:
     except KeyboardInterrupt as error:
         _screen.say(f"Interrupted.{again and ' ' + again}")
         raise typer.Exit(INTERRUPTED) from error
+    except SystemExit as error:
+        # Its status would be taken for one of ours.
+        text = isinstance(error.code, str)
+        _screen.say(error.code if text else f"It exited with status {error.code}.")
+        raise typer.Exit(FAILED) from error
 
 
 @contextmanager
@@ -97,6 +115,8 @@ def complain(error: ConfigError) -> None:
 def _is_there(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
+    except ValueError:  # it has no spec, as `__main__`
+        return module in sys.modules
     except ModuleNotFoundError as error:
         # A package on the way that misses a module of another is not ours to explain.
         if not f"{module}.".startswith(f"{error.name}."):

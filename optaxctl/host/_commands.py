@@ -7,7 +7,7 @@ from typing import Any
 from optaxctl._core.closest import did_you_mean
 from optaxctl.host._format import number
 
-BOUNDS = {"lr_scale": (0.0, 10.0), "learning_rate": (0.0, 3.4e38)}
+BOUNDS = {"lr_scale": (0.0, 10.0), "learning_rate": (0.0, 1e3)}
 """What can be set, with the lowest and the highest value."""
 
 
@@ -33,7 +33,7 @@ def check(what: Mapping[str, Any]) -> None:
     low, high = BOUNDS[name]
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not low <= value <= high or not math.isfinite(value):
-        upper = f" and <= {number(high)}" if name == "lr_scale" else " and finite"
         raise ValueError(
-            f"`{name}` must be a number >= {number(low)}{upper}, got {value!r}."
+            f"`{name}` must be a number >= {number(low)} and <= {number(high)}, got "
+            f"{value!r}."
         )

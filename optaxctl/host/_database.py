@@ -1,4 +1,4 @@
-"""What is written to the file of a project and read from it: every SQL statement.
+"""What is read from the file of a project; with `_batch` every SQL statement.
 
 No jax and no numpy here: who only reads starts at once. Times are Unix seconds.
 """
@@ -6,8 +6,15 @@ No jax and no numpy here: who only reads starts at once. Times are Unix seconds.
 import math
 import sqlite3
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
+from optaxctl.host._batch import (
+    EVENT,
+    JSON,
+    Batch as Batch,
+    write as write,
+    write_fit as write_fit,
+)
 from optaxctl.host._json import dumped, loaded
 from optaxctl.host._schema import (
     FILE as FILE,
@@ -16,75 +23,10 @@ from optaxctl.host._schema import (
     transaction as transaction,
 )
 
-JSON = ("config", "environment", "columns", "summary")
 FIELDS = (
     *("key", "name", "status", "started", "updated", "ended", "step", "reason"),
     *JSON,
 )
-EVENT = (
-    *("step", "time", "actor", "kind", "severity", "old", "new", "reason"),
-    *("evidence", "outcome"),
-)
-
-
-class Batch(NamedTuple):
-    """What one transaction writes of a run."""
-
-    run: dict[str, Any]  # fields of `runs`; `key` and those that changed
-    back: int | None  # first delete what is recorded after this step
-    steps: list[tuple[int, float, bytes]]
-    events: list[dict[str, Any]]  # by the names in `EVENT`
-    evaluations: list[tuple[int, float, str, float]]
-
-
-def write(db: sqlite3.Connection, batches: Iterable[Batch]) -> None:
-    """Writes batches in one transaction; writing one again changes nothing.
-
-    What the connection remembers of the file is read again, since a file that somebody
-    has damaged must not seem whole.
-    """
-    db.execute("PRAGMA shrink_memory")
-    with transaction(db):
-        for batch in batches:
-            _write(db, batch)
-
-
-def _write(db: sqlite3.Connection, batch: Batch) -> None:
-    run = _upsert(db, batch.run)
-    if batch.back is not None:
-        for table in ("steps", "events", "evaluations"):
-            db.execute(
-                f"DELETE FROM {table} WHERE run = ? AND step > ?", (run, batch.back)
-            )
-    db.executemany(
-        "INSERT OR REPLACE INTO steps VALUES(?, ?, ?, ?)",
-        [(run, *row) for row in batch.steps],
-    )
-    marks = ", ".join("?" * (len(EVENT) + 1))
-    # An event that lasted is told again when it has ended.
-    db.executemany(
-        f"INSERT INTO events(run, {', '.join(EVENT)}) VALUES({marks}) "
-        "ON CONFLICT(run, step, time, actor, kind) DO UPDATE SET new = excluded.new, "
-        "evidence = excluded.evidence, outcome = excluded.outcome",
-        [(run, *_event(event)) for event in batch.events],
-    )
-    db.executemany(
-        "INSERT OR REPLACE INTO evaluations VALUES(?, ?, ?, ?, ?)",
-        [(run, *row) for row in batch.evaluations],
-    )
-
-
-def _upsert(db: sqlite3.Connection, fields: dict[str, Any]) -> int:
-    given = {n: dumped(v) if n in JSON else v for n, v in fields.items()}
-    given = {"name": fields["key"], "status": "running", **given}
-    names = list(given)
-    sets = ", ".join(f"{n} = excluded.{n}" for n in names if n in fields)
-    found = db.execute(
-        f"INSERT INTO runs({', '.join(names)}) VALUES({', '.join('?' * len(names))}) "
-        f"ON CONFLICT(key) DO UPDATE SET {sets} RETURNING id",
-        list(given.values()),
-    ).fetchone()
-    return found[0]
 
 
 def runs(db: sqlite3.Connection) -> list[dict[str, Any]]:
@@ -95,10 +37,22 @@ def runs(db: sqlite3.Connection) -> list[dict[str, Any]]:
     return [{n: loaded(v) if n in JSON else v for n, v in r.items()} for r in found]
 
 
+def generation(db: sqlite3.Connection, key: str) -> int:
+    """Returns of which process the run is, as a number that rises; 0 if unknown."""
+    found = db.execute("SELECT generation FROM runs WHERE key = ?", (key,)).fetchone()
+    return found[0] if found else 0
+
+
 def number(db: sqlite3.Connection, key: str) -> int:
     """Returns the id of a run, under which its rows are kept; 0 if there is none."""
     found = db.execute("SELECT id FROM runs WHERE key = ?", (key,)).fetchone()
     return found[0] if found else 0
+
+
+def columns(db: sqlite3.Connection, run: int) -> list[list[str]]:
+    """Returns names and kinds of the columns of a run."""
+    found = db.execute("SELECT columns FROM runs WHERE id = ?", (run,)).fetchone()
+    return (found and loaded(found[0])) or []
 
 
 def words(
@@ -174,20 +128,11 @@ def commands(db: sqlite3.Connection, key: str) -> list[dict[str, Any]]:
     return [{**row, "what": loaded(row["what"])} for row in table]
 
 
-def acknowledge(db: sqlite3.Connection, command: int, step: int, outcome: str) -> None:
-    """Notes what became of a command, and at which step."""
-    with transaction(db):
-        db.execute(
-            "UPDATE commands SET acknowledged_step = ?, outcome = ? WHERE id = ?",
-            (step, outcome, command),
-        )
-
-
 def delete(db: sqlite3.Connection, runs: Iterable[int]) -> None:
     """Deletes runs with all that is recorded of them."""
     gone = [(run,) for run in runs]
     with transaction(db):
-        for table in ("steps", "events", "evaluations", "commands"):
+        for table in ("steps", "events", "evaluations", "commands", "forks"):
             db.executemany(f"DELETE FROM {table} WHERE run = ?", gone)
         db.executemany("DELETE FROM runs WHERE id = ?", gone)
 
@@ -207,8 +152,3 @@ def vacuum(db: sqlite3.Connection) -> None:
     """Gives the space of what was deleted back to the disk."""
     db.execute("VACUUM")
     db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def _event(event: dict[str, Any]) -> list[Any]:
-    known = {**event, "evidence": dumped(event.get("evidence") or {})}
-    return [known.get(name) for name in EVENT]

@@ -1,8 +1,14 @@
-"""Numbers as people read them."""
+"""Numbers and words as people read them."""
 
 import math
 
 NOTHING = "—"
+
+
+def clean(text: str) -> str:
+    """Returns one line that a terminal shows and does not obey."""
+    kept = (c if c.isprintable() else " " if c.isspace() else "" for c in text)
+    return "".join(kept)
 
 
 def number(value: float | None) -> str:

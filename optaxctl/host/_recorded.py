@@ -8,7 +8,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 from optaxctl._core.closest import did_you_mean
 from optaxctl.host import _commands, _database
@@ -16,8 +16,8 @@ from optaxctl.host import _commands, _database
 Status = Literal["running", "stopped", "finished", "failed", "interrupted", "lost"]
 Level = Literal["info", "warning", "critical", "emergency"]
 
-STATUSES = ("running", "stopped", "finished", "failed", "interrupted", "lost")
-LEVELS = ("info", "warning", "critical", "emergency")
+STATUSES: tuple[Status, ...] = get_args(Status)
+LEVELS: tuple[Level, ...] = get_args(Level)
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,8 @@ class Run:
         """Leaves a command for the run, for its loop to carry out and acknowledge.
 
         Args:
-          **what: One of `lr_scale=` (0 to 10), `learning_rate=` (>= 0) and `stop=True`.
+          **what: One of `lr_scale=` (0 to 10), `learning_rate=` (0 to 1,000) and
+            `stop=True`.
 
         Returns:
           The id of the command, as in `commands`.
@@ -189,6 +190,13 @@ class Run:
             return _database.commands(db, self.key)
 
 
+def identity() -> dict[str, Any]:
+    """Returns what tells whether this process is still there."""
+    pid = os.getpid()
+    _, began = _process(pid)
+    return {"pid": pid, "host": platform.node(), "began": began}
+
+
 def is_alive(environment: dict[str, Any]) -> bool:
     """Whether the process of a run may still be there; it is known on its host only."""
     pid, host = environment.get("pid"), environment.get("host")
@@ -197,11 +205,24 @@ def is_alive(environment: dict[str, Any]) -> bool:
         return True
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    state, began = _process(pid)
+    # The number of a process that is gone is given to another one in time.
+    another = None not in (began, known := environment.get("began")) and known != began
+    return state not in ("Z", "X") and not another
+
+
+def _process(pid: int) -> tuple[str, int | None]:
+    """Returns the state of a process and when it began, where Linux tells it."""
+    try:
+        told = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "", None
+    words = told.rpartition(")")[2].split()  # the name in brackets may have spaces
+    return words[0], int(words[19])
 
 
 def numbers(words: bytes, kind: str) -> list[float]:

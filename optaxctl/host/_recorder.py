@@ -1,7 +1,6 @@
 """Turns what a run hands over into steps, events and totals, and keeps them."""
 
 import itertools
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -10,19 +9,21 @@ import numpy as np
 
 from optaxctl._core.types import Mode
 from optaxctl.host import _database
+from optaxctl.host._arrived import LostRow, fetched
 from optaxctl.host._database import Batch
 from optaxctl.host._events import Event
+from optaxctl.host._outlets import Outlets, Sink as Sink
+from optaxctl.host._reread import reread
 from optaxctl.host._ring import Ring
 from optaxctl.host._store import Store
-from optaxctl.host._table import Columns, Table
+from optaxctl.host._table import Columns, Table, prefixes
 from optaxctl.host._totals import Totals
 from optaxctl.host._transitions import Transitions
 from optaxctl.views._ring import Rows
 from optaxctl.views._row import Row
 
-Record = dict[str, Any]
-Sink = Callable[[list[Record]], Any]
-CHUNK = 10_000  # steps to read at once
+HIGHEST = 2**63 - 1  # what the database can hold
+UNANSWERED = "Not taken up: the run had ended."
 
 
 class Recorder:
@@ -43,7 +44,7 @@ class Recorder:
         *,
         resumed: bool,
     ):
-        self.store, self._modes, self._sinks = store, modes, sinks
+        self.store, self._outlets = store, Outlets(sinks)
         self.troubles: list[str] = []
         self.stop = ""  # why a controller asked to stop
         self._columns = Columns(store.run["columns"])
@@ -52,12 +53,14 @@ class Recorder:
         self._resumed = resumed
         self._step: int | None = None
         self._ring, self._late = Ring(), False
+        self._doubted = False
         self._complaints: set[str] = set()
-        self._failing: set[int] = set()
         self._clear()
+        self._run = {"status": store.run["status"]}  # so that the run is there at once
+        if resumed:  # what was asked of the former process
+            self._leave_unanswered()
         names = ("key", "name", "started", "config", "environment")
-        run = {name: store.run[name] for name in names}
-        self._tell_sinks([{"record": "run", **run}])
+        self._outlets.add("run", **{name: store.run[name] for name in names})
 
     def take(self, items: Iterable[Any], *, now: bool = False) -> bool:
         """Takes rows, each with its time, and functions of this; keeps what they say.
@@ -79,45 +82,67 @@ class Recorder:
             self.troubles.append(trouble)
 
     def evaluated(self, step: int, at: float, metrics: Mapping[str, Any]) -> None:
-        """Takes an evaluation; this waits for its values."""
+        """Takes an evaluation; this waits for its values.
+
+        Raises:
+          OverflowError: If the database could not hold the step.
+        """
+        step = _step(step)
         values = {name: float(value) for name, value in metrics.items()}
         for name, value in values.items():
             self._evaluations.append((step, at, name, value))
             self._totals.evaluated(step, name, value)
-        known = {n: v for n, v in values.items() if v == v}
-        self._new(record="evaluation", step=step, time=at, **known)
+        self._outlets.evaluation(step, at, values)
 
     def event(self, event: Event) -> None:
-        """Takes an event."""
+        """Takes an event.
+
+        Raises:
+          OverflowError: If the database could not hold the step.
+        """
+        _step(event["step"])
         self._events.append(event)
         self._totals.happened([event["severity"]])
-        self._new(record="event", **event)
+        self._outlets.events([event])
 
     def epoch(self, number: int, seconds: float) -> None:
         """Takes the duration of an epoch."""
         self._totals.epoch(number, seconds)
+        self._run["summary"] = self._totals.summary
+
+    def answer(self, command: int, step: int, outcome: str) -> None:
+        """Notes what became of a command, and at which step.
+
+        Raises:
+          OverflowError: If the database could not hold the step.
+        """
+        self._answers.append((int(command), time.time(), _step(step), str(outcome)))
 
     def end(self, status: str, reason: str) -> None:
         """Ends the run."""
         for transitions in self._transitions.values():
-            self._events += transitions.close()
+            self._ended(transitions.close())
         now = time.time()
         self._run |= {"status": status, "reason": reason, "ended": now}
-        self._new(record="end", time=now, status=status, reason=reason)
+        self._leave_unanswered()
+        self._outlets.add("end", time=now, status=status, reason=reason)
 
     def flush(self, *, now: bool = False) -> bool:
         """Keeps what is new; returns whether everything is in a file."""
-        run = {**self._run, "updated": time.time(), "columns": self._columns.listed()}
-        run |= {"summary": self._totals.summary}
-        if self._step is not None:
-            run["step"] = self._step
-        data = (self._back, self._steps, self._events, self._evaluations)
-        records = self._records
-        kept = self.store.write(Batch(run, *data), now=now)
+        data = (self._steps, self._events, self._evaluations, self._answers)
+        batch = None
+        # What is idle is not to look alive.
+        if self._run or self._back is not None or any(data):
+            run = {**self._run, "updated": time.time()}
+            run |= {"columns": self._columns.listed(), "summary": self._totals.summary}
+            if self._step is not None:
+                run["step"] = self._step
+            batch = Batch(run, self._back, *data)
+        kept = self.store.write(batch, now=now)
         self._clear()
-        self._tell_sinks(records)
-        if self.store.trouble:
-            self.complain(self.store.trouble)
+        for trouble in (*self._outlets.tell(), *self.store.troubles):
+            self.complain(trouble)
+        self.store.troubles.clear()
         return kept
 
     def close(self) -> None:
@@ -125,6 +150,12 @@ class Recorder:
         self.store.disconnect()
         if self.store.lost:
             self.complain(f"{self.store.lost:,} steps of the history are lost.")
+        for trouble in self._outlets.close():
+            self.complain(trouble)
+
+    def _leave_unanswered(self) -> None:
+        step = self._step or self.store.run["step"] or 0
+        self._answers.append((None, time.time(), step, UNANSWERED))
 
     def _clear(self) -> None:
         self._run: dict[str, Any] = {}
@@ -132,7 +163,7 @@ class Recorder:
         self._steps: list[tuple[int, float, bytes]] = []
         self._events: list[Event] = []
         self._evaluations: list[tuple[int, float, str, float]] = []
-        self._records: list[Record] = []
+        self._answers: list[tuple[int | None, float, int, str]] = []
 
     def _do(self, act: Callable[["Recorder"], Any]) -> None:
         try:
@@ -143,9 +174,13 @@ class Recorder:
     def _rows(self, items: list[tuple[float, Row]]) -> None:
         kind = lambda item: (item[1].columns, isinstance(item[1], Rows))
         for (columns, ring), group in itertools.groupby(items, kind):
-            found = [(at, self._fetched(row)) for at, row in group]
-            found = [(at, words) for at, words in found if len(words)]
-            if not found:
+            found = []
+            for at, row in group:
+                try:
+                    found.append((at, fetched(row)))
+                except LostRow as error:
+                    self.complain(str(error))
+            if not any(len(words) for _, words in found):
                 continue
             words = np.concatenate([words for _, words in found])
             times = np.repeat([at for at, _ in found], [len(w) for _, w in found])
@@ -158,42 +193,21 @@ class Recorder:
                 else:
                     self._segment(table)
 
-    def _fetched(self, row: Row) -> np.ndarray:
-        """Waits for a row, or for several that a scan has stacked."""
-        try:
-            words = np.asarray(row.words)
-        except RuntimeError as error:  # the step failed; it says so where it is called
-            self.complain(f"A row of the history was lost: {error}")
-            return np.empty((0, 0), np.int32)
-        if words.ndim == 1:
-            return words[None]
-        words = words.reshape(-1, words.shape[-1])
-        step = row.columns.names.index("step")
-        if isinstance(row, Rows):  # some are not there yet
-            words = words[words[:, step] > 0]
-        steps = words[:, step]
-        if (np.diff(steps) <= 0).any():
-            self.complain(
-                "A row that holds several steps holds one of them twice, so it was not "
-                "recorded. Under `vmap` every lane needs a `History` of its own."
-            )
-            return words[:0]
-        return words
-
     def _watch(self, names: Iterable[str], calls: Mapping[str, str]) -> None:
-        for name in names:
-            if name == "stop" or re.fullmatch(r"group/\d+/stop", name):
-                prefix = name.removesuffix("stop")
-                self._transitions[prefix] = Transitions(calls, prefix)
+        for prefix in prefixes(names):
+            self._transitions[prefix] = Transitions(calls, prefix)
         if calls:
             self._run["environment"] = {
                 **self.store.run["environment"],
                 "controllers": dict(calls),
             }
 
-    def _segment(self, table: Table) -> None:
+    def _segment(self, table: Table, *, knows_past: bool = False) -> None:
         first, last = table["step"][[0, -1]].tolist()
-        if self._resumed or (self._step is not None and first <= self._step):
+        again = self._step is not None and first <= self._step
+        if self._resumed or again:
+            if not knows_past:
+                self._doubt(first)
             self._go_back(first - 1)
         self._step, self._resumed = last, False
         for transitions in self._transitions.values():
@@ -202,11 +216,31 @@ class Recorder:
                 self.event(event)
                 if event["kind"] == "stop":
                     self.stop = event["reason"]
-            self._events += ended
+            self._ended(ended)
         self._totals.add(table)
         self._steps += table.rows()
-        if self._sinks:
-            self._records += _as_records(table)
+        self._outlets.steps(table)
+
+    def _ended(self, events: Sequence[Event]) -> None:
+        """Takes events that are known, and have their outcome now."""
+        self._events += events
+        self._outlets.events(events)
+
+    def _doubt(self, first: int) -> None:
+        """Warns of what looks like another training than the one so far."""
+        if self._resumed and first == 1 and (last := self.store.run["step"]):
+            self.complain(
+                f"Step 1 is recorded in a run that has come to step {last:,}, and "
+                "replaces what was recorded. To go on with a run restore its "
+                "checkpoint; give another training a `History` of its own."
+            )
+        elif not self._resumed and not self._doubted:
+            self._doubted = True
+            self.complain(
+                f"Step {first:,} came after step {self._step:,}; what was recorded "
+                f"from step {first:,} on is replaced. Give each training a `History` "
+                "of its own."
+            )
 
     def _ringed(self, table: Table) -> None:
         """Takes what is new of the rows that a control state keeps."""
@@ -221,7 +255,7 @@ class Recorder:
                 "`control(rows=...)` says."
             )
         if len(new.table):
-            self._segment(new.table)
+            self._segment(new.table, knows_past=new.after > 0)
         elif new.after < last:  # it went back, and was the same again so far
             self._go_back(new.after)
             self._step, self._resumed = new.after, False
@@ -241,59 +275,20 @@ class Recorder:
         """Forgets what was recorded after a step: it comes once more."""
         self.flush(now=True)
         self._back = to
-        kept = {n: self._totals.summary[n] for n in ("seconds", "epochs")}
-        totals, told = Totals(self._modes), []
-        transitions = {name: t.anew() for name, t in self._transitions.items()}
+        self._outlets.add("back", step=to)
         try:
-            db = self.store.connection()
-            run = _database.number(db, self.store.run["key"])
-            rows = (row for row in _database.rows(db, run) if row[0] <= to)
-            while chunk := list(itertools.islice(rows, CHUNK)):
-                table = self._columns.table(chunk)
-                totals.add(table)
-                # What lasts goes on, and the next step has one to differ from.
-                for each in transitions.values():
-                    begun, ended = each.update(table)
-                    told += begun + ended
-            for name, step, _, value in _database.evaluations(db, run):
-                if step <= to:
-                    totals.evaluated(step, name, value)
-            events = _database.events(db, run, after=0)
-            totals.happened(e["severity"] for e in events if e["step"] <= to)
+            db, key = self.store.connection(), self.store.run["key"]
+            known = (self._columns, self._totals, self._transitions)
+            past = reread(db, key, to, *known)
         except Exception as error:  # totals that count a step twice do no harm
             self.complain(f"The totals of the history are not exact: {error}")
             return
-        totals.summary |= kept
-        totals.paused()
-        self._totals, self._transitions = totals, transitions
-        self._events += told  # of which all but the outcomes are known
-
-    def _new(self, **record: Any) -> None:
-        if self._sinks:
-            self._records.append(record)
-
-    def _tell_sinks(self, records: list[Record]) -> None:
-        for i, sink in enumerate(self._sinks if records else ()):
-            try:
-                sink(records)
-            except Exception as error:  # whatever it is, the training goes on
-                if i not in self._failing:
-                    self.complain(f"A sink of the history failed: {error!r}")
-                self._failing.add(i)
+        self._totals, self._transitions = past.totals, past.transitions
+        self._events += past.events
+        self.store.sure("summary")
 
 
-def _as_records(table: Table) -> list[Record]:
-    values = {name: table[name].tolist() for name in table.columns if name != "step"}
-    names = list(values)
-    return [
-        {
-            "record": "step",
-            "step": step,
-            "time": at,
-            # What was not measured is left out.
-            **{n: v for n, v in zip(names, row, strict=True) if v == v},
-        }
-        for step, at, *row in zip(
-            table["step"].tolist(), table.times.tolist(), *values.values(), strict=True
-        )
-    ]
+def _step(step: int) -> int:
+    if not -HIGHEST <= step <= HIGHEST:
+        raise OverflowError(f"{step} is no step.")
+    return step

@@ -52,6 +52,12 @@ class Course:
         return told.count("decrease")
 
 
+def states(run: Run) -> int:
+    """Returns how many control states a run has recorded; the first is replayed."""
+    found = {name.split("/")[1] for name, _ in run.columns if name.startswith("group/")}
+    return 1 + len(found)
+
+
 def courses(run: Run, config: Config, called: str) -> tuple[Course, Course]:
     """Returns what the run did, and what the configuration would have decided.
 

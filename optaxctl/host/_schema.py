@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 FILE = "optaxctl.db"
@@ -30,6 +30,24 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             id INTEGER PRIMARY KEY, run INTEGER, time REAL, what TEXT,
             acknowledged_step INTEGER, outcome TEXT)""",
     ),
+    (
+        # The id of a deleted run is not given to another one, which somebody who holds
+        # the first would then read. A generation is a process that records the run.
+        """CREATE TABLE new_runs(
+            id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE,
+            name TEXT NOT NULL, status TEXT NOT NULL, started REAL, updated REAL,
+            ended REAL, step INTEGER, reason TEXT, config TEXT, environment TEXT,
+            columns TEXT, summary TEXT, generation INTEGER NOT NULL DEFAULT 0)""",
+        """INSERT INTO new_runs(
+            id, key, name, status, started, updated, ended, step, reason, config,
+            environment, columns, summary) SELECT * FROM runs""",
+        "DROP TABLE runs",
+        "ALTER TABLE new_runs RENAME TO runs",
+        # The lowest step from which a generation has recorded anew.
+        """CREATE TABLE forks(
+            run INTEGER, generation INTEGER, step INTEGER,
+            PRIMARY KEY(run, generation)) WITHOUT ROWID""",
+    ),
 )
 VERSION = len(MIGRATIONS)
 BUSY = 0.5  # seconds to wait for another writer
@@ -39,13 +57,14 @@ def connect(path: Path) -> sqlite3.Connection:
     """Opens a file for writing; creates it, and brings it to this version, if need be.
 
     Raises:
-      sqlite3.Error: If the file is locked, read-only, full, or no database.
+      sqlite3.Error: If the file is locked, read-only, full, or none of ours.
       ValueError: If a newer release has written it.
     """
     db = sqlite3.connect(
         path, timeout=BUSY, isolation_level=None, check_same_thread=False
     )
     try:
+        _version(db, path)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         _migrate(db, path)
@@ -59,14 +78,19 @@ def connect(path: Path) -> sqlite3.Connection:
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """Opens a file to look, as it is at this moment, and closes it.
 
+    It writes nothing: an older file is brought to this version in memory.
+
     Raises:
-      sqlite3.Error: If the file is no database.
+      sqlite3.Error: If the file is no database, or that of another program.
       ValueError: If a newer release has written it.
     """
     db = _look(path)
     try:
         if _version(db, path) < VERSION:
-            connect(path).close()
+            old, db = db, sqlite3.connect(":memory:", isolation_level=None)
+            with closing(old):
+                old.backup(db)
+            _migrate(db, path)
         db.execute("BEGIN")
         yield db
     finally:
@@ -107,12 +131,16 @@ def _opened(path: Path, options: str) -> sqlite3.Connection:
 
 
 def _version(db: sqlite3.Connection, path: Path) -> int:
+    # In this order, as another process may make it a file of ours in between.
+    has_tables = db.execute("SELECT 1 FROM sqlite_master").fetchone()
     version = db.execute("PRAGMA user_version").fetchone()[0]
     if version > VERSION:
         raise ValueError(
             f"{path} has schema version {version}, and this release knows up to "
             f"{VERSION}. Upgrade optaxctl to read it."
         )
+    if has_tables and not version:
+        raise sqlite3.DatabaseError(f"{path} is the database of another program")
     return version
 
 

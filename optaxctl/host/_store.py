@@ -1,20 +1,14 @@
 """Writes to the database of a project, or beside it while that is impossible."""
 
-import os
-import platform
 import sqlite3
-import tempfile
 import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from optaxctl.host import _database
+from optaxctl.host import _database, _spill
 from optaxctl.host._database import Batch
-from optaxctl.host._json import dumped, loaded
-from optaxctl.host._recorded import is_alive
+from optaxctl.host._spill import SPILL as SPILL, spilled as spilled
 
-SPILL = ".spill.jsonl"
 MOST = 200_000  # steps to hold in memory when nothing at all can be written
 LONGEST = 30.0  # seconds between two tries
 
@@ -32,15 +26,14 @@ class Store:
 
     def __init__(self, directory: Path, run: dict[str, Any]):
         self.directory, self.run = directory, run
-        self.trouble: str | None = None  # what to tell the user, once
+        self.troubles: list[str] = []  # what to tell the user
         self.lost = 0  # steps
         self._told = False
         self._db: sqlite3.Connection | None = None
         self._inode, self._size, self._suspect = 0, 0, False
         self._waiting: list[Batch] = []
-        beside = spill_file(directory, run["key"])
         # In this order, and never back: what goes back in steps must stay in order.
-        self._spills = [beside, Path(tempfile.gettempdir()) / beside.name]
+        self._spills = _spill.places(directory, run["key"])
         self._spilt: list[Path] = []  # those that hold something
         self._again, self._pause = 0.0, 1.0  # when to try again, and for how long not
 
@@ -62,6 +55,12 @@ class Store:
         self._suspect |= size < self._size
         if self._suspect or inode != self._inode:
             self.disconnect()
+        if self._inode not in (0, inode):
+            self._inode = 0
+            self.troubles.append(
+                f"{self.path} was moved or deleted; what was recorded before is not in "
+                "the new one."
+            )
         if self._db is None:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._db = _database.connect(self.path)
@@ -74,8 +73,18 @@ class Store:
 
     @property
     def opened(self) -> sqlite3.Connection | None:
-        """The connection, if there is one."""
-        return self._db
+        """The connection, if there is one, and nothing waits to be written to it."""
+        return None if self.behind else self._db
+
+    @property
+    def behind(self) -> bool:
+        """Whether something is not in the database yet."""
+        return bool(self._waiting or self._spilt)
+
+    def sure(self, field: str) -> None:
+        """Notes that a field of the run is not presumed any more."""
+        presumed = [name for name in self.run.get("presumed", ()) if name != field]
+        self.run["presumed"] = presumed
 
     def disconnect(self) -> None:
         """Closes the connection."""
@@ -87,15 +96,19 @@ class Store:
         """Has the file looked through before it is written again."""
         self._suspect = True
 
-    def write(self, batch: Batch, *, now: bool = False) -> bool:
+    def write(self, batch: Batch | None, *, now: bool = False) -> bool:
         """Keeps a batch, and returns whether it and all before it are in a file.
 
         Args:
-          batch: Its `run` may hold only the fields that changed.
+          batch: Its `run` may hold only the fields that changed. If there is none, only
+            what is not in the database yet is written.
           now: Whether to try the database even if it is not time to try again.
         """
-        self.run |= batch.run
-        self._waiting.append(batch._replace(run=dict(self.run)))
+        if batch is not None:
+            self.run |= batch.run
+            self._waiting.append(batch._replace(run=dict(self.run)))
+        elif not self.behind:
+            return True
         if now or time.monotonic() >= self._again:
             try:
                 self._merge()
@@ -107,12 +120,19 @@ class Store:
 
     def _merge(self) -> None:
         db = self.connection()
-        spilt = [batch for path in self._spilt for batch in read_spill(path)]
-        _database.write(db, [*spilt, *self._waiting])
+        spilt = [batch for path in self._spilt for batch in _spill.read(path)[0]]
+        unfit = _database.write_fit(db, [*spilt, *self._waiting])
         self._waiting.clear()
         for path in self._spilt:
             path.unlink(missing_ok=True)
         self._spilt, self._again, self._pause = [], 0.0, 1.0
+        for batch, error in unfit:
+            lines = [_spill.line(batch)]
+            aside = _spill.set_aside(self.directory, self.run["key"], lines)
+            self.troubles.append(
+                f"Something cannot be recorded ({error!r}). It is set aside in {aside} "
+                "with what came in the same second."
+            )
 
     def _failed(self, error: Exception) -> None:
         self._again = time.monotonic() + self._pause
@@ -120,7 +140,7 @@ class Store:
         # A connection that met a damaged or a full file may not see that it is whole.
         self.disconnect()
         if not self._told:
-            self.trouble = (
+            self.troubles.append(
                 f"{self.path} cannot be written ({error}). The history goes to "
                 f"{self._spills[0]}, or where that is impossible to "
                 f"{self._spills[-1].parent}, and into the database as soon as that can "
@@ -129,11 +149,13 @@ class Store:
             self._told = True
 
     def _spilled(self) -> bool:
+        if not self._waiting:
+            return True
         for path in list(self._spills):
             if path not in self._spilt:
                 self._spilt.append(path)  # half of a line may get there
             try:
-                _append(path, self._waiting)
+                _spill.append(path, self._waiting)
             except OSError:
                 if path != self._spills[-1]:
                     self._spills.remove(path)
@@ -143,61 +165,6 @@ class Store:
         while sum(len(batch.steps) for batch in self._waiting) > MOST:
             self.lost += len(self._waiting.pop(0).steps)
         return False
-
-
-def spill_file(directory: Path, key: str) -> Path:
-    """Returns where a run writes while its database cannot be written."""
-    return directory / f"{key}{SPILL}"
-
-
-def read_spill(path: Path) -> Iterator[Batch]:
-    """Yields what was spilled; a line that was cut off is left out."""
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            try:
-                told = loaded(line)
-                yield Batch(
-                    run=told["run"],
-                    back=told["back"],
-                    steps=[(s, t, bytes.fromhex(row)) for s, t, row in told["steps"]],
-                    events=told["events"],
-                    evaluations=[tuple(row) for row in told["evaluations"]],
-                )
-            except (ValueError, KeyError, TypeError):
-                continue
-
-
-def merge_spilled(db: sqlite3.Connection, paths: Iterable[Path], key: str) -> None:
-    """Merges what a run, or those whose process is gone, have spilled, and deletes it.
-
-    Raises:
-      OSError: If a file cannot be read or deleted.
-      sqlite3.Error: If the database cannot be written.
-    """
-    for path in paths:
-        batches = list(read_spill(path))
-        told = batches[-1].run if batches else {}
-        if told.get("key") == key or not is_alive(told.get("environment") or {}):
-            _database.write(db, batches)
-            path.unlink(missing_ok=True)
-
-
-def identity() -> dict[str, Any]:
-    """Returns what tells whether the process is still there."""
-    return {"pid": os.getpid(), "host": platform.node()}
-
-
-def _append(path: Path, batches: list[Batch]) -> None:
-    lines = []
-    for batch in batches:
-        told = batch._asdict()
-        told["steps"] = [(s, t, row.hex()) for s, t, row in batch.steps]
-        lines.append(dumped(told))
-    # The first end of line is for a line that was cut off, as by a full disk.
-    with path.open("a", encoding="utf-8") as file:
-        file.write("\n" + "\n".join(lines) + "\n")
 
 
 def _seen(path: Path) -> tuple[int, int]:

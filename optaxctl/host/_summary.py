@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from optaxctl.host._format import count, duration, number
+from optaxctl.host._format import clean, count, duration, number
 
 if TYPE_CHECKING:
     from optaxctl.host.runs import Run
@@ -39,8 +39,8 @@ class TrainingSummary:
       learning_rate: The lowest and the highest in force; None if it was not seen.
       events: How many there were, by severity.
       interventions: How many there were, by kind.
-      seconds: From the first step to the last.
-      seconds_per_step: Their mean; NaN if there was no step.
+      seconds: From the first recorded step to the last, without pauses.
+      seconds_per_step: Their mean over the recorded steps; NaN if none was timed.
       epochs: The number and the seconds of each epoch.
 
     Example:
@@ -121,7 +121,8 @@ class TrainingSummary:
         rows = self.rows()
         width = max(map(len, rows)) + 2
         head = f"{called}: {self.status} at step {self.steps:,}"
-        return "\n".join([head, *(f"{n:<{width}}{text}" for n, text in rows.items())])
+        lines = [head, *(f"{n:<{width}}{text}" for n, text in rows.items())]
+        return "\n".join(map(clean, lines))
 
     def _steps(self) -> str:
         parts = [f"{self.accepted:,} accepted", f"{self.refused:,} refused"]

@@ -1,6 +1,7 @@
 """Rows on the host, as one array, in the columns of the run."""
 
 import itertools
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -79,6 +80,13 @@ class Columns:
         whole[:, [self.places[name][0] for name in names]] = words
         return whole
 
+    def taken(self, table: Table) -> Table:
+        """Returns steps in these columns, of which some may be new."""
+        names = list(table.columns)
+        kinds = [kind for _, kind in table.columns.values()]
+        words = self.fitted(names, kinds, table.words)
+        return Table(self.places, words, table.times)
+
     def table(self, rows: Sequence[tuple[int, float, bytes]]) -> Table:
         """Returns rows of the database, of which old ones may lack a new column."""
         whole = self.blank(len(rows))
@@ -91,3 +99,15 @@ class Columns:
         """Returns rows in which nothing was measured."""
         absent = [NAN if kind == "f" else 0 for _, kind in self.places.values()]
         return np.tile(np.array(absent, np.int32), (steps, 1))
+
+
+def prefixes(columns: Iterable[str]) -> list[str]:
+    """Returns the prefixes of the control states that a row tells of, "" first."""
+    names = list(columns)
+    return [at for at in dict.fromkeys(map(owner, names)) if f"{at}stop" in names]
+
+
+def owner(name: str) -> str:
+    """Returns which control state something is of: "", "group/1/", ..."""
+    match = re.match(r"group/\d+/", name)
+    return match[0] if match else ""

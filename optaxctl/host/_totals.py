@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from optaxctl._core.types import Mode
-from optaxctl.host._table import Table
+from optaxctl.host._table import Table, prefixes
 
 COUNTED = {"refused": "refused", "rewinds": "rewind", "clipped": "clipped"}
 COUNTERS = ("steps", "accepted", *COUNTED)
@@ -25,16 +25,25 @@ class Totals:
         self._modes = modes
         self.summary: dict[str, Any] = dict.fromkeys(COUNTERS, 0)
         self.summary |= {"best": {}, "last": {}, "lr": None, "epochs": [], "events": {}}
-        self.summary |= {"seconds": 0.0, "seconds_per_step": None, **summary}
+        timed = max(summary.get("steps", 0) - 1, 0)  # as older releases had it
+        self.summary |= {"seconds": 0.0, "timed": timed, "seconds_per_step": None}
+        self.summary |= summary
         self.summary["modes"] = dict(modes)  # for whoever compares runs
         self._last: float | None = None  # the time of the last step
+
+    def anew(self) -> "Totals":
+        """Returns the same before any step."""
+        return Totals(self._modes)
 
     def add(self, table: Table) -> None:
         """Takes in steps."""
         s = self.summary
         s["steps"], s["accepted"] = (int(table[n][-1]) for n in ("step", "accepted"))
         for name, column in COUNTED.items():
-            s[name] += int(np.count_nonzero(table[column]))
+            s[name] += sum(
+                int(np.count_nonzero(table[prefix + column]))
+                for prefix in prefixes(table.columns)
+            )
         rates = table["learning_rate"]
         if (rates := rates[np.isfinite(rates)]).size:
             low, high = s["lr"] or (math.inf, -math.inf)
@@ -47,10 +56,13 @@ class Totals:
         self._rank("loss", int(table["step"][at]), table.at(at, "loss"))
         end = table.part(len(table) - 1, len(table))
         s["last"] |= {name: end.at(0, name) for name in table.columns}
-        began = table.times[0] if self._last is None else self._last
+        began = float(table.times[0]) if self._last is None else self._last
+        # Of the first steps, as a scan has stacked them, nobody knows when they began.
+        first = np.count_nonzero(table.times == began) if self._last is None else 0
         self._last = float(table.times[-1])
-        s["seconds"] += max(self._last - float(began), 0.0)
-        s["seconds_per_step"] = s["seconds"] / max(s["steps"] - 1, 1)
+        s["seconds"] += max(self._last - began, 0.0)
+        s["timed"] += len(table) - int(first)
+        s["seconds_per_step"] = s["seconds"] / s["timed"] if s["timed"] else None
 
     def evaluated(self, step: int, name: str, value: float) -> None:
         """Takes in an evaluation."""

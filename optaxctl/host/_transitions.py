@@ -7,7 +7,7 @@ import numpy as np
 
 from optaxctl._core.flags import Alarm, bits, names
 from optaxctl.host._events import Event, Teller
-from optaxctl.host._table import Table
+from optaxctl.host._table import Table, owner
 
 QUIET = 50
 """Steps without a refusal, a clip or an alarm after which the next one is news."""
@@ -31,13 +31,13 @@ class Transitions:
     step.
 
     Args:
-      calls: How the controllers were made, by name.
+      calls: How the controllers were made, by name with the prefix of their columns.
       prefix: Of the columns, where a control state is not the first.
     """
 
     def __init__(self, calls: Mapping[str, str], prefix: str = ""):
         self._calls, self._prefix = calls, prefix
-        self._tell = Teller(calls, prefix)
+        self._tell = Teller(_of(calls, prefix), prefix)
         self._stopped = 0  # reasons to stop that are told already
         self._open: dict[str, _Episode] = {}
         self._last: np.ndarray | None = None
@@ -163,3 +163,12 @@ class Transitions:
         lasted = {"steps": n, "until": episode.last}
         evidence = {**episode.event["evidence"], **lasted}
         return {**episode.event, "outcome": outcome, "evidence": evidence}
+
+
+def _of(calls: Mapping[str, str], prefix: str) -> dict[str, str]:
+    """Returns the calls of one control state, by name."""
+    return {
+        name.removeprefix(prefix): call
+        for name, call in calls.items()
+        if owner(name) == prefix
+    }

@@ -9,7 +9,6 @@ from typing import Any, Literal, Self, get_args
 import jax
 
 from optaxctl._core.types import Mode
-from optaxctl.host import _database
 from optaxctl.host._described import described, event
 from optaxctl.host._opening import opened
 from optaxctl.host._recorded import Level, one_of
@@ -54,8 +53,8 @@ class History:
       resume: The key of a run to go on with. What it recorded from the step on that
         comes first now is deleted, so no step is lost or doubled.
       sinks: Functions that are called, in the thread, with a list of dicts. Each has a
-        `record`, one of "run", "step", "event", "evaluation" and "end"; a step has its
-        columns by name, and an evaluation its metrics.
+        `record`, one of "run", "step", "event", "evaluation", "back" (to a step) and
+        "end"; a step has its columns by name, and an evaluation its metrics.
       modes: Metrics of which higher values are better, `{"val_accuracy": "max"}`, for
         the best value in the summary.
 
@@ -205,11 +204,7 @@ class History:
 
     def acknowledge(self, command: int, step: int, outcome: str) -> None:
         """Notes what became of a command, and at which step."""
-        self._later(
-            lambda r: _database.acknowledge(
-                r.store.connection(), command, int(step), outcome
-            )
-        )
+        self._later(lambda r: r.answer(command, int(step), outcome))
 
     def flush(self) -> bool:
         """Writes everything so far, and waits for it and for the steps that it is of.
@@ -260,7 +255,7 @@ class History:
         if self._closed or (worker := self._working()) is None:
             return
         self.flush()
-        if kind is None:
+        if kind is None or (kind is SystemExit and not error.code):
             why = worker.recorder.stop
             self.ended(*(self._ending or ("stopped" if why else "finished", why)))
         elif issubclass(kind, (KeyboardInterrupt, Interrupted)):
@@ -288,10 +283,11 @@ class History:
             return
         name, config, sinks, modes = self._about
         self._far = jax.default_backend() != "cpu"
-        run = opened(self.directory, name, config, resume)
+        run, troubles = opened(self.directory, name, config, resume)
         self._key, self._begun = run["key"], True
         store = Store(self.directory, run)
         recorder = Recorder(store, modes, sinks, resumed=resume is not None)
+        recorder.troubles += troubles
         self._worker = Worker(recorder, self._key)
 
     def _warn(self) -> None:

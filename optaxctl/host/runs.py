@@ -88,10 +88,15 @@ class Project:
         listed = ", ".join(keys[:10]) + (", ..." if len(keys) > 10 else "")
         if matches:
             raise UnknownRun(f"{len(keys)} runs begin with {key!r}: {listed}.")
+        if not found:
+            raise UnknownRun(
+                f"There is no run {key!r}: nothing has been recorded in "
+                f"{self.directory} yet."
+            )
         hint = did_you_mean(key, [*keys, *_SPECIAL])
         raise UnknownRun(
             f"There is no run {key!r} in {self.directory}.{hint} "
-            + (f"There are, the newest first: {listed}." if keys else "It has no runs.")
+            f"There are, the newest first: {listed}."
         )
 
     def delete(self, *keys: str) -> None:

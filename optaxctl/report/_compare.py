@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from optaxctl.host._format import NOTHING, count, duration, number
+from optaxctl.host._format import NOTHING, clean, count, duration, number
 from optaxctl.host._summary import TrainingSummary, rank
-from optaxctl.report._words import flat
+from optaxctl.report._words import flat, listed
 
 if TYPE_CHECKING:
+    from optaxctl._core.types import Mode
     from optaxctl.host.runs import Run
 
 
@@ -24,11 +25,13 @@ class Comparison:
       monitor: The metric that they are compared by; None if they have none in common.
       best: The place of the best among them, of equals the first; None without
         `monitor`.
+      mode: "max" if higher is better, as any of the runs says.
     """
 
     runs: tuple[TrainingSummary, ...]
     monitor: str | None
     best: int | None
+    mode: Mode = "min"
 
     @classmethod
     def of(cls, runs: Sequence[Run], monitor: str | None = None) -> Comparison:
@@ -44,8 +47,9 @@ class Comparison:
         if chosen is None:
             return cls(summaries, None, None)
         values = [run.best[chosen][0] for run in summaries]
-        best = max(values) if summaries[0].modes.get(chosen) == "max" else min(values)
-        return cls(summaries, chosen, values.index(best))
+        rises = any(run.modes.get(chosen) == "max" for run in summaries)
+        best = max(values) if rises else min(values)
+        return cls(summaries, chosen, values.index(best), "max" if rises else "min")
 
     @property
     def names(self) -> list[str]:
@@ -82,7 +86,8 @@ class Comparison:
         """Returns it as strict JSON has it: what is not finite is None."""
         best = None if self.best is None else self.runs[self.best].key
         runs = [run.as_json() for run in self.runs]
-        return {"monitor": self.monitor, "best": best, "runs": runs}
+        mode = self.monitor and self.mode
+        return {"monitor": self.monitor, "mode": mode, "best": best, "runs": runs}
 
     def __str__(self) -> str:
         if self.monitor is None or self.best is None:
@@ -99,7 +104,18 @@ class Comparison:
             f"{step:,}"
         )
         rest = ", ".join(f"{number(v)} of {name}" for v, name in others)
-        return f"{text}, against {rest}." if rest else f"{text}."
+        text = f"{text}, against {rest}." if rest else f"{text}."
+        low = [
+            name
+            for run, name in zip(self.runs, self.names, strict=True)
+            if run.modes.get(self.monitor, "min") != self.mode
+        ]
+        if low:
+            text += (
+                f" Higher counts as better, though {listed(low)} kept the lowest: the "
+                "runs were told differently."
+            )
+        return clean(text)
 
 
 def compare(runs: Sequence[Run], *, monitor: str | None = None) -> Comparison:
@@ -109,6 +125,7 @@ def compare(runs: Sequence[Run], *, monitor: str | None = None) -> Comparison:
       runs: At least one, of any projects.
       monitor: The metric to compare by, in the direction that the history was told.
         By default a validation loss, or the first other metric that all of them have.
+        Where the histories disagree, higher is better, and the sentence says so.
 
     Returns:
       The summaries of the runs, the metric, and the place of the best: `str` of it is

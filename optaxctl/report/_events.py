@@ -8,6 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from optaxctl.host._format import count, number
+from optaxctl.host._recorded import LEVELS
 from optaxctl.host._summary import rank
 from optaxctl.report._words import flat
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 Checks = Mapping[str, tuple[Sequence[int], Sequence[float]]]
 
 LISTED, MARKED = 500, 200
-LEVELS = ("info", "warning", "critical", "emergency")
 HEAD = ("#", "step", "who", "what", "old → new", "why", "evidence", "what came of it")
 TOLD = {"event", "step", "old_lr", "new_lr", "reason", "steps", "until"}
 """What an event's evidence repeats of its other columns."""

@@ -197,20 +197,9 @@ def full(at: Path, rng: random.Random) -> dict[str, Any] | None:
         if not frees:
             ballast.unlink()
         resize(2000)
-        _bring_home(writer, at)
         other = Writer(at, "--steps", 50).end()
         lost = wrong(writer, writer.kept)
         return _row(other, kept=writer.kept, lost=lost or wrong(writer, STEPS))
-
-
-def _bring_home(writer: Writer, at: Path) -> None:
-    """Moves what was spilled elsewhere back, as the warning says to."""
-    elsewhere = Path(tempfile.gettempdir()) / f"{writer.key}{SPILL}"
-    if elsewhere.exists():
-        content = elsewhere.read_bytes()
-        with (at / elsewhere.name).open("ab") as file:
-            file.write(content)
-        elsewhere.unlink()
 
 
 def _row(writer: Writer, *, lost: str, whole: bool = True, **told: Any) -> dict:

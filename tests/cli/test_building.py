@@ -66,6 +66,16 @@ def test_validate_says_what_is_wrong_all_at_once_or_what_it_means():
     assert (code, found["valid"], found["config"]) == (1, False, None)
     assert (problem["place"], problem["key"]) == ("run.yaml:3", "lr.updates")
 
+    # All at once, but what is not there because it is wrong is no further problem.
+    Path("run.yaml").write_text(
+        "learning_rate: x\nschedule: {type: cosine, decay_steps: 0}\n"
+        "lr: {type: plateau, updates: 5.5}\ntraining: {max_epochs: 0}\n"
+    )
+    _, found = strict("validate", "run.yaml")
+    assert [problem["key"] for problem in found["problems"]] == [
+        *("learning_rate", "schedule.decay_steps", "lr.updates", "training.max_epochs")
+    ]
+
     Path("run.yaml").write_text("lr: {type: plateau, updates: 7}\n")
     variables = {"OPTAXCTL_LR__UPDATES": "8", HOME: "elsewhere"}
     code, out, err = call("validate", "run.yaml", **variables)
@@ -89,6 +99,10 @@ def test_validate_converts_what_other_libraries_have():
     assert [row["verdict"] for row in found["rows"]] == ["used", "refused", "refused"]
     assert (code, found["config"]["lr"]["increase"]) == (0, 1.2)
     assert call("validate", "aios.yml", "--from", "trainner")[0] == 1
+    Path("aios.yml").write_text("mode: xyz\nincrease_factor: x\n")
+    code, found = strict("validate", "aios.yml", "--from", "aios")
+    keys = [problem["key"] for problem in found["problems"]]
+    assert (code, keys) == (1, ["mode", "lr.increase"])
 
 
 def test_explain_tells_of_sections_types_and_keys():
@@ -142,11 +156,13 @@ def test_schedules_are_drawn_and_told_at_key_steps():
     assert Path("schedule.png").read_bytes()[:4] == b"\x89PNG"
 
     Path("flat.yaml").write_text("learning_rate: 0.5\n")
+    Path("odd.yaml").write_text("schedule: {type: custom, function: 'os:getcwd'}\n")
     for arguments, status in (
         (["flat.yaml"], 2),  # how far?
         (["cosine.yaml", "--save", "a.jpg"], 2),
         (["cosine.yaml", "--save", "none/a.png"], 1),
         (["none.yaml"], 1),
+        (["odd.yaml", "--steps", "5"], 1),
     ):
         code, out, err = call("schedule", "plot", *arguments)
         assert (code, out) == (status, "")

@@ -13,7 +13,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from optaxctl.cli import _digits
+from optaxctl.host import checkpoint
 from optaxctl.host.runs import Project
+from tests.cli._calls import call
 
 pytestmark = pytest.mark.newest  # with the oldest jax, CI runs the demo by itself
 
@@ -43,7 +46,9 @@ def whole(tmp_path_factory):
     directory = tmp_path_factory.mktemp("demo") / "whole"
     done = demo(directory, "-o", "json")
     assert done.returncode == 0, done.stderr
-    return directory, json.loads(done.stdout), done.stderr
+    summary = json.loads(done.stdout)
+    assert summary.pop("version") == 1
+    return directory, summary, done.stderr
 
 
 def arrays(directory):
@@ -110,7 +115,7 @@ def test_a_killed_and_resumed_run_ends_as_an_uninterrupted_one(whole, tmp_path):
     where = re.match(r"Resuming the run in .* from step (\d+)\.", resumed.stderr)
     assert where
     assert 18 * 5 <= int(where[1]) <= 18 * 30
-    assert json.loads(resumed.stdout) == whole[1]
+    assert json.loads(resumed.stdout) == {"version": 1, **whole[1]}
     (step, theirs), (last, ours) = arrays(tmp_path), arrays(whole[0])
     assert step == last == whole[1]["steps"]
     assert theirs == ours
@@ -162,6 +167,27 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path, options, message)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"{place} {message}\n"
     assert [path.name for path in tmp_path.rglob("*")] == ["demo", "thesis.tex"]
+
+
+def test_an_interrupted_demo_says_how_to_go_on_once_it_can(tmp_path, monkeypatch):
+    def interrupt(*arguments, **more):
+        raise KeyboardInterrupt
+
+    command = ("demo", "--directory", str(tmp_path))
+    monkeypatch.setattr(_digits, "build", interrupt)
+    assert call(*command) == (130, "", "")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(_digits, "build", lambda **settings: None)
+    monkeypatch.setattr(checkpoint, "Checkpoints", interrupt)
+    again = f"optaxctl demo --resume --directory {tmp_path}"
+    told = f"Interrupted; `{again}` continues the run.\n"
+    assert call(*command) == (130, "", told)
+
+    (tmp_path / "file").touch()
+    place = tmp_path / "file" / "demo"
+    code, out, err = call("demo", "--directory", str(place.parent))
+    told = f"{place} cannot be written: Not a directory.\n"
+    assert (code, out, err) == (1, "", told)
 
 
 @pytest.mark.parametrize("option", ["seed", "epochs"])

@@ -9,13 +9,18 @@ import pytest
 
 import optaxctl as octl
 from tests.cli._calls import call, strict
+from tests.report._project import write
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "command-line.md"
 WRONG = """
-def one(config): ...
-def raises(config, resume): raise ValueError("boom")
-def stops(config, resume): raise KeyboardInterrupt
-def builds(config, resume): config.build(lambda learning_rate, beta: None)
+import sys
+def two(config, resume): ...
+def raises(config): raise ValueError("boom")
+def stops(config): raise KeyboardInterrupt
+def builds(config): config.build(lambda learning_rate, beta: None)
+def three(config): sys.exit(3)
+def words(config): sys.exit("No data here.")
+def done(config): sys.exit(0)
 def nothing(): return {"loss": 1}
 def low(): return {"loss_fn": sum, "params": 1.0, "batches": [0], "start_lr": 0}
 number = 1
@@ -30,9 +35,13 @@ def place(tmp_path, monkeypatch):
     for name in ("train", "wrong"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     Path("wrong.py").write_text(WRONG)
+    return tmp_path
 
 
-def test_the_program_of_the_guide_runs_and_goes_on():
+def test_the_program_of_the_guide_runs_and_goes_on(
+    place, tmp_path_factory, monkeypatch
+):
+    other = tmp_path_factory.mktemp("other")
     page = GUIDE.read_text(encoding="utf-8")
     parts = re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)
     Path("train.py").write_text("\n\n".join(parts))
@@ -63,7 +72,23 @@ def test_the_program_of_the_guide_runs_and_goes_on():
     recorded = octl.runs.Project("runs").runs()
     assert [one.key for one in recorded] == [key]
     assert recorded[0].series("loss")[0] == list(range(1, 101))
-    assert strict(*run, "--resume", "--dry-run")[1]["resume"] == key
+    assert strict(*run, "--resume", "--dry-run")[1]["checkpoint"] == 100
+
+    # Another directory, that records into the same project, goes on with its own run,
+    # and what another process records there is not told as ours.
+    monkeypatch.chdir(other)
+    write(place / "runs", {}, key="theirs", started=4e9, updated=4e9)
+    run = (
+        *run[:3],
+        str(place / "run.yaml"),
+        "--set",
+        f"recording.directory={place}/runs",
+    )
+    code, found = strict(*run, "--set", "training.max_epochs=1")
+    assert (code, found["summary"]["steps"]) == (0, 50)
+    monkeypatch.chdir(place)
+    code, found = strict(*run, "--set", "training.max_epochs=3", "--resume")
+    assert (code, found["run"], found["summary"]["steps"]) == (0, key, 150)
 
     code, found = strict("lr-find", "train:find", "--save", "found.svg")
     assert (code, found["clear"], found["picture"]) == (0, True, "found.svg")
@@ -76,9 +101,13 @@ def test_the_program_of_the_guide_runs_and_goes_on():
     [
         (["none:f"], 2, "There is no module `none`"),
         (["wrong"], 2, "'wrong' is not of the form `module:function`."),
-        (["wrong:on"], 2, "`wrong` has no `on`. Did you mean `one`?"),
+        (["wrong:tw"], 2, "`wrong` has no `tw`. Did you mean `two`?"),
         (["wrong:number"], 2, "`wrong:number` is no function."),
-        (["wrong:one"], 2, "must take two arguments"),
+        (["wrong:two"], 2, "must take one argument, the configuration: missing a"),
+        (["..wrong:two"], 2, "'..wrong:two' is not of the form `module:function`."),
+        (["wrong:three"], 1, "It exited with status 3.\n"),
+        (["wrong:words"], 1, "No data here.\n"),
+        (["wrong:done"], 0, ""),
         (["wrong:raises", "--set", "x"], 2, "'x' is not of the form `key=value`."),
         (["wrong:raises", "--set", "lr.x=1"], 1, "--set lr.x: "),
         (["wrong:raises", "--resume"], 2, "There is no `checkpointing`"),
@@ -111,12 +140,20 @@ def test_what_a_function_raises_is_shown_from_its_own_lines():
     assert (code, "wrong.py" in err.splitlines()[0]) == (1, True)
 
 
+def test_a_database_that_cannot_be_read_spoils_no_run():
+    Path("runs").mkdir()
+    Path("runs/optaxctl.db").write_text("no database" * 100)
+    Path("run.yaml").write_text("learning_rate: 0.1\nrecording: true\n")
+    assert call("run", "wrong:done", "-c", "run.yaml") == (0, "", "")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("nothing", "does not return the arguments"),
         ("low", "`lr_find(start_lr=...)` must be > 0, got 0."),
         ("number.real", "is no function"),
+        ("raises", "must take no arguments: missing a required argument: 'config'."),
     ],
 )
 def test_what_lr_find_cannot_take_is_said(name, message):

@@ -1,5 +1,6 @@
 """The command line without its work: versions, errors, extras."""
 
+import os
 import re
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import pytest
 
 import optaxctl as octl
 from optaxctl.cli import main
+from tests.report._project import training
 
 RUN = (sys.executable, "-c")
 
@@ -70,3 +72,20 @@ def test_a_missing_extra_is_one_sentence_and_leaves_nothing(
     )
     assert re.fullmatch(sentence, err)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", ["runs", "events -o json"])
+def test_whoever_has_seen_enough_ends_a_command_quietly(tmp_path, arguments):
+    training(tmp_path)
+    code = "from optaxctl.cli import main; main()"
+    gone, pipe = os.pipe()
+    os.close(gone)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments.split()],
+        env={**os.environ, "OPTAXCTL_HOME": str(tmp_path)},
+        stdout=pipe,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(pipe)
+    assert (done.returncode, done.stderr) == (0, b"")

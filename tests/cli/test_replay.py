@@ -1,11 +1,15 @@
 """Another configuration on what a run has recorded, open loop."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import optax
 import pytest
 
 import optaxctl as octl
+from optaxctl.host import _replayed
+from optaxctl.host.runs import Project
 from tests.cli.test_runs import call, strict
 
 
@@ -66,6 +70,20 @@ def test_a_replay_of_the_same_configuration_decides_the_same(recorded, tmp_path)
         (25, "lr_scale"),
         (25, "stop"),
     ]
+
+
+def test_of_several_control_states_it_says_which_it_replays(
+    recorded, tmp_path, monkeypatch
+):
+    path = tmp_path / "run.yaml"
+    path.write_text(REPLAYED.format(0.5, 4, "val_loss"))
+    run = Project(recorded).run()
+    assert _replayed.states(run) == 1
+    more = [(f"group/{n}/{name}", "f") for n in (1, 2) for name in ("loss", "step")]
+    several = _replayed.states(replace(run, columns=[*run.columns, *more]))
+    monkeypatch.setattr(_replayed, "states", lambda run: several)
+    _, _, err = call(recorded, "replay", "-c", str(path))
+    assert err.startswith("The run has 3 control states; this is the first.\n")
 
 
 def test_a_replay_of_another_shows_what_differs(recorded, tmp_path):

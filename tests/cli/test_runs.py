@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 from optaxctl.cli import _app, _runs
 from optaxctl.host import _database
-from optaxctl.host._recorded import LEVELS, STATUSES
+from optaxctl.host._summary import TrainingSummary
 from optaxctl.host.runs import Project, UnknownRun
+from tests.cli._acts import database
 from tests.report._project import event, training, write
 
 # What a terminal would obey, what rich would, and what would break a line.
@@ -120,6 +121,14 @@ def test_no_word_of_a_run_is_obeyed(project, command):
         assert "[red]" in out
 
 
+def test_no_word_of_a_metric_is_obeyed(tmp_path):
+    write(tmp_path, {}, summary={"best": {HOSTILE: [1.0, 1]}})
+    printed = f"{TrainingSummary.of(Project(tmp_path).run())}\n"
+    for out in (printed, call(tmp_path, "compare", "@latest")[1]):
+        assert all(c.isprintable() for c in out.replace("\n", ""))
+        assert f"best {SHOWN}" in out
+
+
 def test_colours_can_be_turned_off(project):
     terminal = {"FORCE_COLOR": "1", "TERM": "xterm"}
     assert "\x1b[31mfailed" in call(project, "runs", **terminal)[1]
@@ -197,7 +206,7 @@ def test_the_best_run_and_runs_in_another_order(tmp_path):
 
 def test_a_report_is_there_in_whole_or_as_it_was(project, tmp_path, monkeypatch):
     path = tmp_path / "run.html"
-    arguments = ("report", "golf-01", "--compare", "golf-02", "-o", str(path))
+    arguments = ("report", "golf-01", "--compare", "golf-02", "--save", str(path))
     code, out, err = call(project, *arguments)
     assert (code, out) == (0, f"{path}\n")
     assert err.startswith("The report has ")
@@ -208,16 +217,27 @@ def test_a_report_is_there_in_whole_or_as_it_was(project, tmp_path, monkeypatch)
         raise OSError("No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    code, out, err = call(project, "report", "-o", str(path))
-    assert (code, out, err) == (1, "", "No space left on device\n")
+    code, out, err = call(project, "report", "--save", str(path))
+    full_disk = f"{path} cannot be written: No space left on device.\n"
+    assert (code, out, err) == (1, "", full_disk)
     assert path.read_text(encoding="utf-8") == page
     assert os.listdir(tmp_path) == ["run.html"]
+    monkeypatch.undo()
+    none = tmp_path / "none" / "run.html"
+    code, out, err = call(project, "report", "--save", str(none))
+    there = f"{none} cannot be written: No such file or directory.\n"
+    assert (code, out, err) == (1, "", there)
+    code, out, _ = call(project, *arguments, "-o", "json")
+    found = strict(out)
+    assert (code, found.pop("bytes")) == (0, path.stat().st_size)
+    assert found == {"path": str(path), "run": "golf-01", "compare": ["golf-02"]}
 
 
 def test_compare_names_the_best(project):
     _, out, _ = call(project, "compare", "golf-01", "golf-02", "-o", "json")
     assert {k: v for k, v in strict(out).items() if k != "runs"} == {
         "monitor": "val_loss",
+        "mode": "min",
         "best": "golf-02",
     }
     _, out, _ = call(project, "compare", "golf-02", "golf-01")
@@ -234,6 +254,14 @@ def test_failures_have_a_status_and_a_sentence(project, tmp_path):
     code, out, err = call(tmp_path, "runs")
     assert (code, out) == (3, "")
     assert "--directory or OPTAXCTL_HOME" in err
+    database(tmp_path, lambda db: None)
+    code, out, err = call(tmp_path, "runs")
+    assert (code, out, err) == (0, "", f"{tmp_path} has no runs.\n")
+    database(tmp_path, lambda db: db.execute("PRAGMA user_version = 99"))
+    code, out, err = call(tmp_path, "runs")
+    assert (code, out) == (1, "")
+    assert "Upgrade optaxctl to read it." in err
+    (tmp_path / _database.FILE).unlink()
     (tmp_path / _database.FILE).write_text("no database" * 100)
     code, out, err = call(tmp_path, "show")
     assert (code, out) == (1, "")
@@ -241,9 +269,7 @@ def test_failures_have_a_status_and_a_sentence(project, tmp_path):
     assert call(project, "events", "--severity", "bad")[0] == 2
 
 
-def test_options_offer_what_runs_and_events_have():
-    assert list(_app.Status) == list(STATUSES)
-    assert list(_app.Severity) == list(LEVELS)
+def test_runs_can_be_sorted_by_what_is_shown():
     assert [name.replace("-", " ") for name in _app.Column] == list(_runs.HEAD)
 
 
@@ -254,7 +280,7 @@ def test_looking_needs_neither_jax_nor_numpy(project, tmp_path):
         "for command in ('runs', 'show', 'events', 'watch', 'stop @best'):\n"
         "    app(command.split(), standalone_mode=False)\n"
         "assert not {'jax', 'numpy'} & sys.modules.keys()\n"
-        "app(['report', '-o', sys.argv[1]], standalone_mode=False)\n"
+        "app(['report', '--save', sys.argv[1]], standalone_mode=False)\n"
         "app(['compare', '@latest'], standalone_mode=False)\n"
         "assert 'jax' not in sys.modules\n"
     )

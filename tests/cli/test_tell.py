@@ -3,7 +3,6 @@
 import pytest
 
 from optaxctl.cli import _tell
-from optaxctl.host import _database
 from optaxctl.host.runs import Project
 from tests.cli._acts import change, database, interrupt, meanwhile
 from tests.cli.test_runs import call, strict
@@ -16,7 +15,11 @@ from tests.report._project import write
         (["set", "a", "lr_scale=11"], 2, "`lr_scale` must be a number >= 0 and <= 10,"),
         (["set", "a", "lr_scale=-1"], 2, "got -1.0."),
         (["set", "a", "lr_scale=nan"], 2, "got nan."),
-        (["set", "a", "learning_rate=inf"], 2, "must be a number >= 0 and finite, got"),
+        (
+            ["set", "a", "learning_rate=inf"],
+            2,
+            "must be a number >= 0 and <= 1,000, got",
+        ),
         (["set", "a", "lr_scale=x"], 2, "got 'x'."),
         (["set", "a", "lr_scale"], 2, "must be such as lr_scale=0.5, got 'lr_scale'."),
         (["set", "a", "lr_scal=1"], 2, "Did you mean `lr_scale`?"),
@@ -53,9 +56,8 @@ def test_a_command_is_left_and_its_outcome_told(tmp_path, monkeypatch, arguments
     def answer(outcome):
         (*_, last) = run.commands()
         assert (last["what"], last["outcome"]) == (what, None)
-        database(
-            tmp_path, lambda db: _database.acknowledge(db, last["id"], 1200, outcome)
-        )
+        took = "UPDATE commands SET acknowledged_step = 1200, outcome = ? WHERE id = ?"
+        database(tmp_path, lambda db: db.execute(took, (outcome, last["id"])))
 
     meanwhile(monkeypatch, _tell, lambda: None, lambda: answer("It is done."))
     code, out, err = call(tmp_path, *arguments)

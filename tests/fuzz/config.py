@@ -21,7 +21,9 @@ import optax
 
 from optaxctl.host import config
 from optaxctl.host.config import _aios, _trainner
+from optaxctl.host.config._config import checked
 from optaxctl.host.config._factories import Function, Key
+from optaxctl.host.config._reading import _values
 from optaxctl.host.config._rules import keys, nested, rule, types
 from optaxctl.host.config._sections import SECTIONS
 from optaxctl.host.config._yaml import dump, parse
@@ -183,10 +185,20 @@ def misplaced(
     return wrong if error.problems else ["no problem"]
 
 
+def parsed(text: str, environ: Mapping[str, str], *, thorough: bool) -> config.Config:
+    """Reads one case; where it is refused, `thorough` builds what is right in it."""
+    try:
+        return config.parse(text, name="run.yaml", environ=environ)
+    except config.ConfigError:
+        if thorough:
+            checked(*_values(text, "run.yaml", environ, {}), build=True)
+        raise
+
+
 def outcome(text: str, environ: Mapping[str, str], build: str = "") -> str:
     """Reads one case; returns what happened: read, built, refused, or a failure."""
     try:
-        read = config.parse(text, name="run.yaml", environ=environ)
+        read = parsed(text, environ, thorough=bool(build))
         again = config.parse(read.as_yaml())
         if repr(again) != repr(read):
             return f"FAILED: it comes back as {again!r}, and was {read!r}"

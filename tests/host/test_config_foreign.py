@@ -186,6 +186,12 @@ def test_aios_modes(tmp_path: Path) -> None:
     odd = read(tmp_path, "aios", {"mode": "wild", "windw_size": 3})
     assert verdicts(odd) == {"mode": "refused", "windw_size": "refused"}
     assert "Did you mean `window_size`" in str(odd)
+    with pytest.raises(octl.config.ConfigError, match=r"yml:1: mode: it .*got 'wild'"):
+        odd.config()
+    begins = {"mode": "auto", "auto_mode_initial": "aggressive"}
+    read(tmp_path, "aios", begins).config()  # it is refused, and no mistake
+    with pytest.raises(octl.config.ConfigError, match="auto_mode_initial"):
+        read(tmp_path, "aios", begins | {"auto_mode_initial": "bold"}).config()
 
 
 def test_library_must_be_known(tmp_path: Path) -> None:

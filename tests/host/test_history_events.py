@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from optaxctl import Alarm, StopReason
-from optaxctl.host._transitions import QUIET, Transitions
-from tests.host._rows import table
+from optaxctl.host._transitions import QUIET as GAP, Transitions
+from tests.host._rows import KINDS, QUIET, table
 
 CALLS = {
     "guard": "guard()",
@@ -193,7 +193,7 @@ def test_batches_do_not_matter(seed, sizes):
     once = told(whole)
     assert once == told(whole, sizes)
     starts = [e["step"] for e in once if e["kind"] == "clipped"]
-    assert all(b - a > QUIET for a, b in itertools.pairwise(starts))
+    assert all(b - a > GAP for a, b in itertools.pairwise(starts))
     counted = sum(e["evidence"]["steps"] for e in once if e["kind"] == "clipped")
     assert counted == columns["clipped"].sum()
 
@@ -209,3 +209,15 @@ def test_batches_do_not_matter(seed, sizes):
 def test_who_stopped_is_told_as_far_as_it_is_known(calls, actor):
     whole = rows(range(1, 5), stop=lambda s: int(StopReason.PATIENCE))
     assert told(whole, calls=calls)[0]["actor"] == actor
+
+
+def test_each_control_state_has_controllers_of_its_own():
+    at, budget = "group/1/", int(StopReason.BUDGET)
+    more = {at + name: kind for name, kind in KINDS.items()}
+    given = {at + name: (lambda s, v=v: v) for name, v in QUIET.items()}
+    given |= {"stop": lambda s: budget, at + "stop": lambda s: budget * (s > 2)}
+    whole = table(range(1, 5), more=more, **given)
+    calls = {"a": "stop.budget(1)", f"{at}b": "stop.budget(3)"}
+    for prefix, step, actor in (("", 1, "a"), (at, 3, f"{at}b")):
+        (event,), _ = Transitions(calls, prefix).update(whole)
+        assert (event["step"], event["actor"]) == (step, actor)

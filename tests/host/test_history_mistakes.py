@@ -11,16 +11,16 @@ MISTAKES = {
         "`History.write` takes what `octl.row(opt_state)` returns, got dict.",
     ),
     "one sink": (
-        lambda h: octl.history.History(h.directory, sinks=print),
+        lambda h: octl.history.History(h.directory, sinks=print),  # pyright: ignore
         "`History(sinks=...)` must be a list of functions, got <built-in function "
         "print>.",
     ),
     "a list for a config": (
-        lambda h: octl.history.History(h.directory, config=[1]),
+        lambda h: octl.history.History(h.directory, config=[1]),  # pyright: ignore
         "`History(config=...)` must be a mapping, got [1].",
     ),
     "a mode that is none": (
-        lambda h: octl.history.History(h.directory, modes={"a": "maximum"}),
+        lambda h: octl.history.History(h.directory, modes={"a": "maximum"}),  # pyright: ignore
         "`History(modes=...)` must be 'min' or 'max', got 'maximum'.",
     ),
 }

@@ -1,12 +1,14 @@
 """Every step is recorded once, whatever happens to the file; the training goes on."""
 
+import os
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
 import optaxctl as octl
-from optaxctl.host import _database, _schema, _store
+from optaxctl.host import _database, _schema, _spill, _store
 from optaxctl.host.runs import Project
 from tests.host._rows import row
 
@@ -86,7 +88,7 @@ def test_where_nothing_can_be_written_memory_holds_it(tmp_path, locked, monkeypa
     def full(path, batches):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(_store, "_append", full)
+    monkeypatch.setattr(_spill, "append", full)
     monkeypatch.setattr(_store, "MOST", 15)
     history = octl.history.History(tmp_path)
     with pytest.warns(UserWarning, match="locked"):
@@ -98,3 +100,63 @@ def test_where_nothing_can_be_written_memory_holds_it(tmp_path, locked, monkeypa
     with pytest.warns(UserWarning, match="20 steps of the history are lost"):
         history.ended("finished")
     assert losses(history)[0] == list(range(21, 31))
+
+
+def test_a_file_that_was_moved_is_told(tmp_path):
+    directory = tmp_path / "runs"
+    history = octl.history.History(directory, config={"x": 1})
+    history.write(row(range(1, 6)))
+    history.flush()
+    directory.rename(tmp_path / "elsewhere")
+    with (
+        pytest.warns(UserWarning, match="was moved or deleted; what was recorded bef"),
+        history,
+    ):
+        history.write(row(range(6, 11)))
+    assert losses(history)[0] == [6, 7, 8, 9, 10]
+    assert run_of(history).config == {"x": 1}
+
+
+def test_a_file_that_was_cut_is_not_written_any_more(tmp_path):
+    history = octl.history.History(tmp_path)
+    history.write(row(1))
+    history.flush()
+    with octl.history.History(tmp_path) as other:
+        other.write(row(range(1, 2001)))
+    db = _database.connect(file := tmp_path / _database.FILE)
+    _database.vacuum(db)
+    db.close()
+    history.write(row(2))
+    history.flush()
+    os.truncate(file, file.stat().st_size // 2)  # where only the other run has rows
+    with pytest.warns(UserWarning, match="malformed"), history:
+        history.write(row(3))
+    assert list(tmp_path.glob("*.spill.jsonl"))
+
+
+def test_what_was_spilled_elsewhere_is_found_by_its_project_only(
+    tmp_path, locked, monkeypatch
+):
+    (elsewhere := tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+    append = _spill.append
+
+    def full(path, batches):
+        if path.parent == tmp_path:
+            raise OSError("No space left on device")
+        append(path, batches)
+
+    monkeypatch.setattr(_spill, "append", full)
+    history = octl.history.History(tmp_path)
+    with pytest.warns(UserWarning, match="locked"):
+        history.flush()
+    history.write(row(range(1, 6)))
+    assert history.flush()
+    (spilt,) = _store.spilled(tmp_path)
+    assert spilt.parent == elsewhere
+    assert _store.spilled(tmp_path / "another") == []
+    locked.execute("ROLLBACK")
+    with octl.history.History(tmp_path, resume=history.key):
+        assert not spilt.exists()
+    assert losses(history)[0] == [1, 2, 3, 4, 5]
+    history.ended("finished")

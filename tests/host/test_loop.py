@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 import optaxctl as octl
-from optaxctl.host import _run
+from optaxctl.host import _obey, _run
 
 STEPS = 3  # per epoch
 
@@ -178,11 +178,10 @@ def test_the_device_is_waited_for_now_and_then_and_not_in_every_step(
 ):
     """Reads: at first, after the first step of an epoch, and at its end two at once.
 
-    With checkpoints also after 20 and 40 steps. An interrupt asks for none.
+    With checkpoints also after 20 and 40 steps. Interrupt and history ask for none.
     """
-    reads = []
-    read = lambda carry: reads.append(1) or octl.read(carry)
-    for module in (octl.loop, _run):
+    reads, read = [], lambda carry: reads.append(1) or octl.read(carry)
+    for module in (_run, _obey):
         monkeypatch.setattr(module, "read", read)
     monkeypatch.setitem(globals(), "STEPS", 50)
     evaluate = told(3.0, 2.0, 1.0)
@@ -191,7 +190,8 @@ def test_the_device_is_waited_for_now_and_then_and_not_in_every_step(
     reads.clear()
     with octl.checkpoint.Checkpoints(tmp_path) as checkpoints:
         options = {"checkpoints": checkpoints, "look_every": 20, "max_epochs": 3}
-        options["interrupt"] = octl.interrupt.Interrupt()
+        options |= {"interrupt": octl.interrupt.Interrupt()}
+        options |= {"history": octl.history.History(tmp_path / "runs")}
         list(octl.loop.epochs(**pytree(), evaluate=evaluate, **options))
     assert len(reads) == 1 + 3 * 5
 

@@ -159,7 +159,8 @@ def test_a_command_that_cannot_be_done_is_refused_and_changes_nothing(
     run = run_of(history)
     first, second = run.commands()
     assert first["outcome"].startswith("Refused: `set_lr_scale` found no learning rate")
-    assert (second["acknowledged_step"], run.events()) == (None, [])
+    assert second["outcome"] == "Not taken up: the run had ended."
+    assert run.events() == []
     assert (run.status, run.reason) == (
         "finished",
         "All 2 epochs are done, at step 4.",
@@ -211,7 +212,7 @@ def test_what_is_set_reaches_every_rate_that_control_owns(tmp_path: Any) -> None
         return octl.control(octl.inject(optax.sgd, learning_rate=rate), octl.guard())
 
     labels = {"a": "hidden", "b": "one", "c": "two"}
-    parts = {"hidden": octl.control(optax.sgd(0.5), octl.guard())}
+    parts: dict[Any, Any] = {"hidden": octl.control(optax.sgd(0.5), octl.guard())}
     parts |= {"one": owning(0.1), "two": owning(0.2)}
     tx = optax.partition(parts, labels)
     params = dict.fromkeys("abc", jnp.ones(2))

@@ -141,9 +141,9 @@ def test_summary_of_a_run_that_has_just_begun(tmp_path: pathlib.Path) -> None:
 def test_the_best_run_is_named_in_the_direction_of_its_metric(
     tmp_path: pathlib.Path,
 ) -> None:
-    def recorded(name: str, **best: float) -> Any:
+    def recorded(name: str, modes: Any = None, **best: float) -> Any:
         pairs = {metric: [value, 7] for metric, value in best.items()}
-        modes = {"accuracy": "max"}
+        modes = {"accuracy": "max"} if modes is None else modes
         summary = {"steps": 9, "best": pairs, "modes": modes}
         return write(tmp_path, {}, name=name, summary=summary)
 
@@ -156,6 +156,14 @@ def test_the_best_run_is_named_in_the_direction_of_its_metric(
     assert head[:4] == ["run", "best accuracy", "best val_loss", "best extra"]
     assert rows[1][:4] == ["b (best)", "80 at step 7", "0.4 at step 7", "—"]
     assert found.as_json()["best"] == b.key
+    c = recorded("c", {}, accuracy=70.0)
+    for runs in ([a, c], [c, a]):  # whatever the order is
+        found = octl.report.compare(runs)
+        assert runs[found.best or 0] == a
+        assert str(found) == (
+            "Best is a: accuracy 90 at step 7, against 70 of c. Higher counts as "
+            "better, though c kept the lowest: the runs were told differently."
+        )
     with pytest.raises(LookupError, match=r"'extra'. They have accuracy, val_loss in"):
         octl.report.compare([a, b], monitor="extra")
     with pytest.raises(ValueError, match=r"must hold at least one run"):

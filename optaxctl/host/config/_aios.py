@@ -13,6 +13,7 @@ from optaxctl.host.config._foreign import (
     refused,
     used,
 )
+from optaxctl.host.config._messages import hint, shown
 from optaxctl.host.config._presets import sections
 from optaxctl.host.config._yaml import Path, Source
 
@@ -119,13 +120,15 @@ def _automatic(mode: str) -> dict[str, Convert]:
 def _initial(value: Any) -> Said:
     if value == "balanced":
         return Said("used", "`lr.automatic` begins with `usual`.")
-    return Said("refused", "`lr.automatic` begins with `usual`, which is balanced.")
+    word = "`lr.automatic` begins with `usual`, which is balanced."
+    return Said("refused", word, wrong=value not in _MODES)
 
 
 def _mode(value: Any) -> Said:
     mode = str(value).strip().lower()
     if mode not in _MODES:
-        return Said("refused", f"it must be one of {', '.join(_MODES)}.")
+        word = f"it must be one of {', '.join(_MODES)}, got {shown(value)}."
+        return Said("refused", word + hint(mode, _MODES), wrong=True)
     if mode == "balanced":
         return Said("used", "`lr.type: adaptive`.")
     if mode == "auto":

@@ -9,7 +9,7 @@ from typing import Any
 from optaxctl.host.config._factories import Function, imported
 from optaxctl.host.config._messages import hint
 from optaxctl.host.config._rules import Rule, keys
-from optaxctl.host.config._sections import Settings
+from optaxctl.host.config._sections import SECTIONS, Settings
 from optaxctl.host.config._yaml import ConfigError, Path, Problem, dotted
 
 # What a value that no factory takes can raise.
@@ -17,6 +17,8 @@ _REFUSALS = (TypeError, ValueError, ArithmeticError)
 # What `control` measures by itself.
 _COMPUTED = {"loss", "grad_norm", "learning_rate", "step", "accepted"}
 _PARTS = ("guard", "lr", "clipping", "early_stopping")
+# What is checked without a file being made or a loop begun, and who takes it.
+_COUNTS = {"training": "loop.epochs", "checkpointing": "checkpoint.Checkpoints"}
 
 
 class Builder:
@@ -35,6 +37,31 @@ class Builder:
         """Raises a `ConfigError` if anything was noted."""
         if self.problems:
             raise ConfigError(*self.problems)
+
+    def all(self) -> None:
+        """Builds all but the optimizer and files."""
+        for name in ("snapshots", "recording", *_COUNTS):
+            self._try(name)
+        self.controller()
+        self.rate()
+
+    def each(self) -> None:
+        """Builds the sections, whatever is wrong with those that are not there."""
+        for name in SECTIONS:
+            self._try(name)
+
+    def _try(self, name: str) -> None:
+        section = getattr(self.settings, name)
+        if name not in _COUNTS or section is None:
+            self.section(name)
+            return
+        checks = import_module("optaxctl._core.checks")
+        for key, value in section.given().items():
+            if isinstance(value, int):
+                try:
+                    checks.count(_COUNTS[name], **{key: value})
+                except ValueError as error:
+                    self.note((name, key), str(error))
 
     def section(self, name: str) -> Any:
         """Returns what a section describes, or None if it is off or has problems."""
@@ -138,12 +165,35 @@ class Builder:
             return None
         call = getattr(import_module(rule.factory.module), rule.factory.name)
         try:
-            return _controller(call(*spread, **arguments))
+            made = _controller(call(*spread, **arguments))
         except _REFUSALS as error:
             found = re.search(r"\((\w+)(?:\[[^=]*\])?=", str(error))
             where = (found[1],) if found and found[1] in known else ()
             self.note((*path, *where), str(error))
-        return None
+            return None
+        custom = rule.group == "schedules" and rule.factory.name == "custom"
+        if custom and callable(made):
+            self._begin(made, rule.given()["function"], (*path, "function"))
+        return made
+
+    def _begin(self, schedule: Any, function: Function, path: Path) -> None:
+        """Tries a schedule of the user's at a step, as a compiled step would."""
+        import jax
+
+        try:
+            shape = jax.eval_shape(schedule, jax.ShapeDtypeStruct((), "int32")).shape
+        except Exception as error:
+            word = str(error).partition("\n")[0]
+            told = f"it raised {type(error).__name__}: {word}"
+        else:
+            if not shape:
+                return
+            told = f"it returned an array of shape {shape}"
+        self.note(
+            path,
+            f"`{function}` must turn a step, an int32 array, into a number by "
+            f"jax.numpy; {told}",
+        )
 
     def _value(self, value: Any, path: Path) -> Any:
         if isinstance(value, Rule):
@@ -159,7 +209,7 @@ class Builder:
     def _function(self, value: Function, path: Path) -> Callable[..., Any] | None:
         try:
             return imported(value)
-        except (ImportError, AttributeError, ValueError) as error:
+        except (ImportError, AttributeError, TypeError, ValueError) as error:
             self.note(path, f"`{value}` cannot be imported: {error}.")
         return None
 

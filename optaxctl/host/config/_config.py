@@ -4,8 +4,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from optaxctl.host.config._sections import Settings, plain
-from optaxctl.host.config._yaml import dump
+from optaxctl.host.config._sections import Settings, fields, plain
+from optaxctl.host.config._yaml import ConfigError, Problem, Source, dotted, dump
 
 if TYPE_CHECKING:
     from optaxctl.views._control import Control
@@ -59,16 +59,13 @@ class Config(Settings):
         return made
 
     def check(self) -> None:
-        """Builds all but the optimizer, to find values that no factory takes.
+        """Builds all but the optimizer and files, to find values that nothing takes.
 
         Raises:
           ConfigError: With every one of them.
         """
         builder = _builder(self)
-        for name in ("snapshots", "recording"):
-            builder.section(name)
-        builder.controller()
-        builder.rate()
+        builder.all()
         builder.done()
 
     def loop(self) -> dict[str, Any]:
@@ -109,6 +106,31 @@ class Config(Settings):
     def as_yaml(self) -> str:
         """Returns them as YAML, which `parse` reads as an equal `Config`."""
         return dump(plain(self))
+
+
+def checked(source: Source, problems: list[Problem], *, build: bool = False) -> Config:
+    """Returns the configuration that plain values describe.
+
+    Args:
+      source: The values, and where each was written.
+      problems: What is wrong already.
+      build: Whether all but the optimizer is built, too.
+
+    Raises:
+      ConfigError: With all that is wrong. A section of a wrong type is not built, and
+        does not keep the others from it.
+    """
+    found = list[Problem]()
+    config = Config(**fields(source, found))
+    if build:
+        builder = _builder(config)
+        builder.each() if problems or found else builder.all()
+        found += builder.problems
+    unread = {dotted(path) for path in source.unread}
+    problems = [*problems, *(one for one in found if one.key not in unread)]
+    if problems:
+        raise ConfigError(*problems)
+    return config
 
 
 def _builder(settings: Settings) -> Any:

@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from optaxctl.host.config._config import Config
+from optaxctl.host.config._config import Config, checked
 from optaxctl.host.config._messages import hint, shown
-from optaxctl.host.config._sections import checked
-from optaxctl.host.config._yaml import Path, Source, dotted, dump
+from optaxctl.host.config._yaml import Path, Problem, Source, dotted, dump
 
 Verdict = Literal["used", "converted", "refused"]
 
@@ -33,12 +32,21 @@ class Row(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What a converter makes of one value."""
+    """What a converter makes of one value.
+
+    Attributes:
+      verdict: As of a `Row`.
+      words: As of a `Row`.
+      to: The key of ours that it sets, if any.
+      value: What it sets it to.
+      wrong: Whether the value is none there either.
+    """
 
     verdict: Verdict
     words: str
     to: str = ""
     value: Any = None
+    wrong: bool = False
 
 
 Convert = Callable[[Any], Said]
@@ -52,11 +60,13 @@ class Foreign:
       rows: What became of each of its keys, in its order.
       values: What it is here, as plain values.
       source: The same, with the places of the keys they came from.
+      problems: Values that its own library would not take.
     """
 
     rows: tuple[Row, ...]
     values: Mapping[str, Any]
     source: Source
+    problems: tuple[Problem, ...] = ()
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.rows)) + "\n"
@@ -65,9 +75,10 @@ class Foreign:
         """Returns what it is here, checked.
 
         Raises:
-          ConfigError: With every value that no section takes, and its place there.
+          ConfigError: With `problems`, and every value that no section takes, and its
+            place there.
         """
-        return Config(**checked(self.source, []))
+        return checked(self.source, [*self.problems])
 
     def as_yaml(self) -> str:
         """Returns what it is here, as YAML."""
@@ -79,12 +90,15 @@ class Draft:
 
     def __init__(self, source: Source):
         self.theirs, self.rows = source, list[Row]()
+        self.problems: list[Problem] = []
         self.ours = Source({}, {(): source.places[()]})
 
     def said(self, path: Path, said: Said) -> None:
         """Notes what became of a key, and sets ours if there is one."""
         place, key = self.theirs.place(path), dotted(path)
         self.rows.append(Row(place, key, said.verdict, said.words))
+        if said.wrong:
+            self.problems.append(Problem(place, key, said.words))
         if said.to:
             self.put(said.to, said.value, place)
 
@@ -111,7 +125,8 @@ class Draft:
 
     def done(self) -> Foreign:
         """Returns what was read."""
-        return Foreign(tuple(self.rows), self.ours.data, self.ours)
+        rows, problems = tuple(self.rows), tuple(self.problems)
+        return Foreign(rows, self.ours.data, self.ours, problems)
 
 
 def used(to: str, word: str = "") -> Convert:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from optaxctl.host.config import _aios, _trainner
-from optaxctl.host.config._config import Config
+from optaxctl.host.config._config import Config, checked
 from optaxctl.host.config._foreign import Foreign
-from optaxctl.host.config._sections import checked, overridden
+from optaxctl.host.config._sections import overridden
 from optaxctl.host.config._yaml import ConfigError, Problem, Source, parse as parsed
 
 if TYPE_CHECKING:
@@ -52,10 +52,7 @@ def parse(
       ...     print(error)
       run.yaml:1: learning_rate: must be a number > 0 and finite in float32, got 'x'.
     """
-    text = isinstance(source, str)
-    read, wrong = parsed(source, name) if text else (_plain(source, name), [])
-    over, more = overridden(read, environ or {}, overrides or {})
-    return Config(**checked(over, [*wrong, *more]))
+    return checked(*_values(source, name, environ or {}, overrides or {}))
 
 
 def read(
@@ -87,6 +84,16 @@ def read(
     text = _text(path)
     variables = os.environ if environ is None else environ
     return parse(text, name=str(path), environ=variables, overrides=overrides)
+
+
+def verified(path: str | Path, overrides: Mapping[str, str] | None = None) -> Config:
+    """Reads and checks a file, and builds all but the optimizer, as `Config.check`.
+
+    Raises:
+      ConfigError: With the problems of both at once.
+    """
+    values = _values(_text(path), str(path), os.environ, overrides or {})
+    return checked(*values, build=True)
 
 
 def from_config(
@@ -166,6 +173,18 @@ def foreign(path: str | Path, library: Literal["trainner", "aios"]) -> Foreign:
 
 
 _LIBRARIES = {"trainner": _trainner.read, "aios": _aios.read}
+
+
+def _values(
+    source: str | Mapping[str, Any],
+    name: str,
+    environ: Mapping[str, str],
+    overrides: Mapping[str, str],
+) -> tuple[Source, list[Problem]]:
+    text = isinstance(source, str)
+    read, wrong = parsed(source, name) if text else (_plain(source, name), [])
+    over, more = overridden(read, environ, overrides)
+    return over, [*wrong, *more]
 
 
 def _plain(values: Mapping[str, Any], name: str) -> Source:

@@ -7,14 +7,7 @@ from typing import Any
 from optaxctl.host.config._messages import hint, listed, shown
 from optaxctl.host.config._presets import PRESETS, sections, spread
 from optaxctl.host.config._rules import Rule, check, default_type, has_type, rule
-from optaxctl.host.config._yaml import (
-    ConfigError,
-    Path,
-    Problem,
-    Source,
-    dotted,
-    scalar,
-)
+from optaxctl.host.config._yaml import Path, Problem, Source, dotted, scalar
 
 SECTIONS = {
     "schedule": "schedules",
@@ -75,11 +68,10 @@ class Settings:
     )
 
 
-def checked(source: Source, problems: list[Problem]) -> dict[str, Any]:
+def fields(source: Source, problems: list[Problem]) -> dict[str, Any]:
     """Returns the fields of `Settings` that plain values describe.
 
-    Raises:
-      ConfigError: With every problem there is, those of the source included.
+    What is wrong is added to `problems`; a section that it is in is None.
     """
 
     def note(path: Path, message: str) -> None:
@@ -94,21 +86,19 @@ def checked(source: Source, problems: list[Problem]) -> dict[str, Any]:
         place = source.place(("preset",))
         source.places.update({(n,): place for n in sections(chosen) if n not in data})
         data = spread(sections(chosen), data)
-    fields: dict[str, Any] = {"source": source}
+    found: dict[str, Any] = {"source": source}
     for name, value in data.items():
         if name in SECTIONS:
-            fields[name] = _section(name, value, source, problems)
+            found[name] = _section(name, value, source, problems)
         elif name == "learning_rate":
-            fields[name] = _rate(value, note)
+            found[name] = _rate(value, note)
         elif name == "optimizer":
-            fields[name] = _optimizer(value, note)
+            found[name] = _optimizer(value, note)
         elif name in _NOT_YET:
             note((name,), _NOT_YET[name])
         else:
             note((name,), f"is no key. There are {listed(KEYS)}." + hint(name, KEYS))
-    if problems:
-        raise ConfigError(*problems)
-    return fields
+    return found
 
 
 def _section(
@@ -154,7 +144,7 @@ def overridden(
     given += [
         (f"--set {k}", tuple(k.split(".")), text) for k, text in overrides.items()
     ]
-    new = Source(_copied(source.data), dict(source.places))
+    new = Source(_copied(source.data), dict(source.places), source.unread)
     problems: list[Problem] = []
     for place, path, text in given:
         if path[0] not in (*KEYS, *_NOT_YET):
@@ -195,7 +185,7 @@ def _copied(value: Any) -> Any:
 
 
 def plain(settings: Settings) -> dict[str, Any]:
-    """Returns plain values that `checked` turns into the same settings."""
+    """Returns plain values that `fields` turns into the same settings."""
     values: dict[str, Any] = {}
     if settings.learning_rate is not None:
         values["learning_rate"] = settings.learning_rate

@@ -43,7 +43,7 @@ def read(source: Source) -> Foreign:
             draft.said(here, Said("refused", word))
         elif not isinstance(values, Mapping):
             word = f"it must be keys and values, got {shown(values)}."
-            draft.said(here, Said("refused", word))
+            draft.said(here, Said("refused", word, wrong=True))
         else:
             on = block.get("enabled") is True and values.get("enabled") is True
             _automation(draft, here, values, known, every, on)

@@ -61,10 +61,17 @@ def _line(problem: Problem) -> tuple[str, int]:
 
 
 class Source(NamedTuple):
-    """Plain values, and where each of them was written."""
+    """Plain values, and where each of them was written.
+
+    Attributes:
+      data: The values; None stands for one that cannot be read.
+      places: Where, by path.
+      unread: The paths of those that cannot be read.
+    """
 
     data: dict[str, Any]
     places: dict[Path, str]
+    unread: frozenset[Path] = frozenset()
 
     def place(self, path: Path) -> str:
         """Returns where a path was written, or what it would have been part of."""
@@ -86,7 +93,8 @@ def parse(text: str, name: str) -> tuple[Source, list[Problem]]:
         message = "A configuration is keys and values, such as `learning_rate: 3e-4`."
         reader.problems.append(Problem(reader.places[()], "", message))
         data = None
-    return Source(data or {}, reader.places | {(): name}), reader.problems
+    places = reader.places | {(): name}
+    return Source(data or {}, places, frozenset(reader.unread)), reader.problems
 
 
 def scalar(text: str, name: str) -> tuple[Any, list[Problem]]:
@@ -121,6 +129,7 @@ class _Reader:
         self.name, self.lines = name, lines
         self.places: dict[Path, str] = {}
         self.problems: list[Problem] = []
+        self.unread: set[Path] = set()
         self.yaml = load("yaml", extra="cli", who="`optaxctl.config`")
 
     def read(self, text: str) -> Any:
@@ -177,6 +186,7 @@ class _Reader:
             self._note(line, path, f"The tag {node.tag} is not read.")
         except (TypeError, ValueError, OverflowError):
             self._note(line, path, f"{node.value!r:.60} cannot be read as a number.")
+        self.unread.add(path)
         return None
 
     def _mapping(self, node: Any, path: Path) -> dict[str, Any]:
