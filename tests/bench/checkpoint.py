@@ -79,6 +79,7 @@ def measure(report: Report, job: Job, at: Path, rounds: int) -> None:
     tx = octl.supervise(octl.inject(optax.adamw, learning_rate=1e-3), extra)
     tree = jax.block_until_ready((job.params, jax.jit(tx.init)(job.params)))
     plain, ours = Plain(at / "plain"), Ours(at / "ours")
+    ours.__enter__()  # outside of a context a save waits until it is complete
     keepers = {"orbax": plain, "optaxctl": ours}
     steps = iter(range(1_000_000))
 
@@ -131,7 +132,7 @@ def measure(report: Report, job: Job, at: Path, rounds: int) -> None:
         over = sizes["optaxctl"] / sizes["orbax"] - 1
         report.bound(f"{job.name}: size added", over, 0.01, "share")
     plain.manager.close()
-    ours.close()
+    ours.__exit__()
     shutil.rmtree(at)
 
 

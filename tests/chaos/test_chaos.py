@@ -9,7 +9,7 @@ from tests.chaos._kills import killed, whole
 ROUNDS = 5
 
 
-@pytest.mark.oldest
+@pytest.mark.newest
 def test_a_run_that_is_killed_ends_as_one_that_was_not(tmp_path: Path) -> None:
     run = whole(tmp_path)
     for number in range(ROUNDS):
