@@ -179,8 +179,8 @@ def compare(
     from optaxctl.cli import _reports, _runs
 
     with _runs.opened(directory) as project:
-        found = [project.run(key) for key in run]
+        found = {one.key: one for one in map(project.run, run)}  # each once
         try:
-            _reports.compare(found, monitor, as_json=output is Output.JSON)
+            _reports.compare([*found.values()], monitor, as_json=output is Output.JSON)
         except LookupError as error:
             raise typer.BadParameter(str(error), param_hint="--monitor") from error

@@ -242,6 +242,8 @@ def test_compare_names_the_best(project):
     }
     _, out, _ = call(project, "compare", "golf-02", "golf-01")
     assert out.splitlines()[-1].startswith("Best is digits: val_loss 0.25 at step 2, ")
+    _, out, _ = call(project, "compare", "golf-02", "golf-01", "golf-02", "-o", "json")
+    assert [run["key"] for run in strict(out)["runs"]] == ["golf-02", "golf-01"]
     code, out, err = call(project, "compare", "golf-01", "--monitor", "bleu")
     assert (code, out) == (2, "")
     assert "bleu" in err
