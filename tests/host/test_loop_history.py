@@ -38,6 +38,8 @@ def recorded(directory: Any, build: Any, *, killed: set[int]) -> octl.runs.Run:
     left, found = set(killed), lambda: octl.runs.Project(directory / "runs").run()
 
     def cut(epoch: int) -> Any:
+        if saved := checkpoints.latest():  # which a kill cannot take away any more
+            assert found().step >= saved
         for n, batch in enumerate(batches(epoch)):
             if n == 1 and epoch in left:
                 left.remove(epoch)
@@ -78,6 +80,8 @@ def test_every_step_is_recorded_once_however_the_run_was_cut(
         assert run.reason.startswith("val_loss has not beaten 0.3 for 3 checks; stop")
         assert [number for number, _ in run.summary["epochs"]] == [1, 2, 3, 4, 5, 6]
     assert pieces.names() == whole.names()
+    made = [run.environment["controllers"]["stop"] for run in (whole, pieces)]
+    assert made == ["stop.patience(3)"] * 2
     for name in whole.names():
         np.testing.assert_array_equal(pieces.series(name), whole.series(name), name)
     events = [
