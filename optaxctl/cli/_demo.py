@@ -168,7 +168,12 @@ def _settings(
 ) -> dict[str, int]:
     """Returns seed and epochs, of the run in the directory or of a new one."""
     found = _marker(directory)
-    known = json.loads(found.read_text()) if found.exists() else None
+    try:
+        known = json.loads(found.read_text()) if found.exists() else None
+    except ValueError as error:
+        raise DemoError(
+            f"{found} is damaged ({error}). Delete {directory}, and start a new run."
+        ) from error
     if not resume:
         if known is None and directory.exists() and any(directory.iterdir()):
             raise DemoError(

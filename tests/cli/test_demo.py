@@ -14,6 +14,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from optaxctl.cli import _digits
+from optaxctl.cli._demo import DemoError, run
 from optaxctl.host import checkpoint
 from optaxctl.host.runs import Project
 from tests.cli._calls import call
@@ -198,6 +199,14 @@ def test_a_run_resumes_only_as_what_it_is(tmp_path, option):
     done = demo(tmp_path, "--resume", f"--{option}", "7")
     assert done.returncode == 1
     assert f"started with --{option} {settings[option]} and" in done.stderr
+
+
+def test_damaged_settings_are_a_sentence(tmp_path):
+    place = tmp_path / "demo"
+    place.mkdir()
+    (place / "demo.json").write_text('{"seed": 1, "epo')
+    with pytest.raises(DemoError, match=r"demo\.json is damaged .* start a new run\."):
+        run(tmp_path, epochs=None, seed=None, resume=True)
 
 
 def test_a_new_run_replaces_an_earlier_one(tmp_path):
