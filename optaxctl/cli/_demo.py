@@ -200,7 +200,7 @@ def _start_over(directory: Path, settings: dict[str, int], console: Console) -> 
         console.print(f"Replacing the earlier run in {directory}.")
         shutil.rmtree(directory / "checkpoints", ignore_errors=True)
     directory.mkdir(parents=True, exist_ok=True)
-    found.write_text(json.dumps(settings) + "\n")
+    _files.replace(found, f"{json.dumps(settings)}\n".encode())
 
 
 def _marker(directory: Path) -> Path:

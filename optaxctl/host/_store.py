@@ -7,7 +7,6 @@ from typing import Any
 
 from optaxctl.host import _database, _spill
 from optaxctl.host._database import Batch
-from optaxctl.host._spill import SPILL as SPILL, spilled as spilled
 
 MOST = 200_000  # steps to hold in memory when nothing at all can be written
 LONGEST = 30.0  # seconds between two tries

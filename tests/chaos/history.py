@@ -22,7 +22,7 @@ from typing import Any
 
 import optaxctl as octl
 from optaxctl.host import _database
-from optaxctl.host._store import SPILL
+from optaxctl.host._spill import SPILL
 from tests.bench._protocol import Report, progress
 from tests.chaos._disks import _disk as disk
 

@@ -152,9 +152,9 @@ def test_what_was_spilled_elsewhere_is_found_by_its_project_only(
         history.flush()
     history.write(row(range(1, 6)))
     assert history.flush()
-    (spilt,) = _store.spilled(tmp_path)
+    (spilt,) = _spill.spilled(tmp_path)
     assert spilt.parent == elsewhere
-    assert _store.spilled(tmp_path / "another") == []
+    assert _spill.spilled(tmp_path / "another") == []
     locked.execute("ROLLBACK")
     with octl.history.History(tmp_path, resume=history.key):
         assert not spilt.exists()

@@ -1,5 +1,6 @@
 """What a configuration says, and what it builds."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -42,10 +43,7 @@ class Config(Settings):
         Raises:
           ConfigError: With every value that no factory takes.
         """
-        builder = _builder(self)
-        made = builder.controller()
-        builder.done()
-        return made
+        return _made(self, lambda builder: builder.controller())
 
     def rate(self) -> Any:
         """Returns the learning rate, as a number or a schedule, or None.
@@ -53,10 +51,7 @@ class Config(Settings):
         Raises:
           ConfigError: With every value that no schedule takes.
         """
-        builder = _builder(self)
-        made = builder.rate()
-        builder.done()
-        return made
+        return _made(self, lambda builder: builder.rate())
 
     def check(self) -> None:
         """Builds all but the optimizer and files, to find values that nothing takes.
@@ -64,9 +59,7 @@ class Config(Settings):
         Raises:
           ConfigError: With every one of them.
         """
-        builder = _builder(self)
-        builder.all()
-        builder.done()
+        _made(self, lambda builder: builder.all())
 
     def loop(self) -> dict[str, Any]:
         """Returns what `training` says, as arguments of `octl.loop.epochs`."""
@@ -76,10 +69,7 @@ class Config(Settings):
         """Returns the `Checkpoints` that are described, or a context of None."""
         if self.checkpointing is None:
             return nullcontext()
-        builder = _builder(self)
-        made = builder.section("checkpointing")
-        builder.done()
-        return made
+        return _made(self, lambda builder: builder.section("checkpointing"))
 
     def history(self, **more: Any) -> AbstractContextManager[Any]:
         """Returns the `History` that is described, or a context of None.
@@ -131,6 +121,13 @@ def checked(source: Source, problems: list[Problem], *, build: bool = False) -> 
     if problems:
         raise ConfigError(*problems)
     return config
+
+
+def _made(settings: Settings, make: Callable[[Any], Any]) -> Any:
+    builder = _builder(settings)
+    made = make(builder)
+    builder.done()
+    return made
 
 
 def _builder(settings: Settings) -> Any:
